@@ -1,0 +1,124 @@
+//! How a caller must prove itself, and whether it can.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+
+use super::callee::Callee;
+use super::caller::Caller;
+use super::{Authenticated, Objection, ResolvedJwt};
+use crate::api::{Authentication, JwtRequirement, Reason, TrustDomain};
+use crate::world::{Identity, World, signed};
+
+/// Longest lifetime of a token where a TrustDomain says nothing.
+const DEFAULT_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
+
+/// What a caller must prove: what the policy demands, or else a certificate of whoever has one.
+pub(super) fn demanded(
+    world: &World,
+    declared: Option<&Authentication>,
+    caller: &Caller<'_>,
+    callee: &Callee<'_>,
+) -> Result<Authenticated, Objection> {
+    let invalid = |message: String| Err(Objection::refused(Reason::Invalid, message));
+    let can_prove = matches!(caller, Caller::Identity(_) | Caller::TrustDomain { .. });
+    let (declared, callee) = match (declared, callee) {
+        (None, Callee::Identity(_)) => return Ok(Authenticated { mtls: can_prove, jwt: None }),
+        (None, _) => return Ok(Authenticated::default()),
+        (Some(_), callee) if !matches!(callee, Callee::Identity(_)) => {
+            return invalid(
+                "authentication needs a callee with an identity, since nothing else could check it: leave it out"
+                    .to_owned(),
+            );
+        }
+        (Some(declared), Callee::Identity(callee)) => (declared, *callee),
+        (Some(_), _) => return Ok(Authenticated::default()),
+    };
+    if declared.mtls.is_none() && declared.jwt.is_none() {
+        return invalid(
+            "authentication demands nothing: name mtls, jwt or both, or leave it out for the default".to_owned(),
+        );
+    }
+    if !can_prove {
+        return invalid(format!(
+            "{} has no identity that it could prove: put it into a policy of its own, without authentication",
+            caller.in_words()
+        ));
+    }
+    let jwt = match (&declared.jwt, caller) {
+        (None, _) => None,
+        (Some(required), Caller::Identity(caller)) => Some(token(world, required, caller, callee)?),
+        (Some(_), _) => {
+            return invalid(format!(
+                "a token that the caller signs can't be asked of {}: name the callers one by one, or demand mtls alone",
+                caller.in_words()
+            ));
+        }
+    };
+    Ok(Authenticated { mtls: declared.mtls.is_some(), jwt })
+}
+
+fn token(
+    world: &World,
+    required: &JwtRequirement,
+    caller: &Identity,
+    callee: &Identity,
+) -> Result<ResolvedJwt, Objection> {
+    if caller.signing_key.is_none() {
+        let message = format!(
+            "ServiceIdentity {} has no key to sign a token with: set signingKey in it, {{}} is enough",
+            caller.key
+        );
+        return Err(Objection::refused(Reason::NoSigningKey, message));
+    }
+    let limits = [&caller.domain, &callee.domain].map(|domain| lifetime_limit(world.domain(domain).map(AsRef::as_ref)));
+    let declared = required.max_lifetime.as_ref().map(signed);
+    let max_lifetime = limits.into_iter().chain(declared).min().unwrap_or(DEFAULT_TOKEN_LIFETIME);
+    Ok(ResolvedJwt { audiences: audiences(world, required, callee)?, max_lifetime })
+}
+
+fn lifetime_limit(domain: Option<&TrustDomain>) -> SignedDuration {
+    let declared = domain.and_then(|domain| domain.spec.signing_keys.max_token_lifetime.as_ref());
+    declared.map_or(DEFAULT_TOKEN_LIFETIME, signed)
+}
+
+fn audiences(world: &World, required: &JwtRequirement, callee: &Identity) -> Result<BTreeSet<String>, Objection> {
+    let own: Vec<&str> = callee.audiences.iter().map(String::as_str).collect();
+    let asked: BTreeSet<String> = if required.audiences.is_empty() {
+        callee.audiences.clone()
+    } else {
+        required.audiences.iter().cloned().collect()
+    };
+    if asked.is_empty() {
+        let message = format!(
+            "ServiceIdentity {} accepts tokens under no audience: see its status, or name others in its audiences",
+            callee.key
+        );
+        return Err(Objection::unresolved(Reason::AudienceNotFound, message));
+    }
+    let wildcards =
+        world.domain(&callee.domain).is_some_and(|domain| domain.spec.signing_keys.allow_wildcard_audiences);
+    for audience in &asked {
+        match audience.strip_prefix("*.") {
+            _ if own.contains(&audience.as_str()) => {}
+            Some(_) if !wildcards => {
+                let message = format!(
+                    "the audience {audience} is a wildcard, which TrustDomain {} does not allow: name one of {} in authentication.jwt.audiences",
+                    callee.domain,
+                    own.join(", ")
+                );
+                return Err(Objection::refused(Reason::AudienceNotAllowed, message));
+            }
+            Some(rest) if own.iter().any(|own| own.split_once('.').is_some_and(|(_, own)| own == rest)) => {}
+            _ => {
+                let message = format!(
+                    "{audience} is no audience of ServiceIdentity {}, which has {}: name one of these in authentication.jwt.audiences, or add it there",
+                    callee.key,
+                    own.join(", ")
+                );
+                return Err(Objection::unresolved(Reason::AudienceNotFound, message));
+            }
+        }
+    }
+    Ok(asked)
+}

@@ -1,0 +1,18 @@
+//! JOSE: the keys with which services sign their own tokens, and the key sets that verify them (RFC 7515, RFC 7517).
+
+mod jwk;
+mod key_set;
+mod signing_key;
+mod signing_key_facts;
+mod signing_key_secret;
+
+#[cfg(test)]
+mod testing;
+
+pub use jwk::{JwkParameters, KeyUse, PublicJwk};
+pub use key_set::jwks_json;
+pub use signing_key::{SigningKey, SigningKeyError, key_algorithm};
+pub use signing_key_facts::{
+    KeyFacts, RegenerateReason, SigningKeyFacts, SigningKeyRewriteReason, why_regenerate, why_rewrite,
+};
+pub use signing_key_secret::{SigningKeyFault, rewrite_signing_key_secret, signing_key_secret_data};

@@ -1,0 +1,9 @@
+//! Every decision of Ringfence. Nothing here has a client, a runtime, a clock or an environment:
+//! time, serial numbers and keys come in as arguments, and what to write comes out as values.
+
+pub mod access;
+pub mod api;
+pub mod jwt;
+pub mod pki;
+pub mod plan;
+pub mod world;

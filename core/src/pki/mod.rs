@@ -1,0 +1,52 @@
+//! X.509: keys, certificate authorities, leaves, the Secrets and bundles that carry them, and how a peer
+//! verifies them (RFC 5280, with SPIFFE IDs as the names of workloads).
+
+mod authority;
+mod authority_profile;
+mod authority_secret;
+mod bundle;
+mod certificate;
+mod key;
+mod leaf;
+mod leaf_facts;
+mod pem;
+mod renewal;
+mod secret_data;
+mod serial;
+mod spiffe;
+mod supplied_authority;
+mod tls_secret;
+mod verify;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use authority::{CaGeneration, CaGenerations, CaSource, GenerationsError, Phase, SignError};
+pub use authority_profile::{AuthorityError, AuthorityProfile, new_intermediate, new_root};
+pub use authority_secret::AuthoritySecretError;
+pub use bundle::{bundle_pem, issuing_bundle, roots_bundle};
+pub use certificate::{Certificate, CertificateError};
+pub use key::{Entropy, KeyError, PrivateKey};
+pub use leaf::{IssueError, IssuedLeaf, LeafProfile, issue_leaf};
+pub use leaf_facts::{LeafFacts, TlsSecretFault};
+pub use pem::PemError;
+pub use renewal::{ReissueReason, RewriteReason, next_renewal, renewal_time, why_reissue, why_rewrite};
+pub use secret_data::SecretData;
+pub use serial::SerialNumber;
+pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomainName, TrustDomainNameError};
+pub use supplied_authority::{RefusedCa, adopt_secret, probe};
+pub use tls_secret::{rewrite_tls_secret, tls_secret_data};
+pub use verify::{PeerUsage, VerifiedLeaf, VerifyError, verify_leaf};
+
+pub(crate) use certificate::without_leading_zeros;
+
+/// SHA-256 (FIPS 180-4) of the parts, one after the other.
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}

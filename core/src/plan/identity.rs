@@ -1,0 +1,406 @@
+//! What one identity needs: certificate, signing key, the means to verify its peers, and its NetworkPolicy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+
+use super::objects::{Owner, metadata};
+use super::{BASELINE, Step, content_step, name_taken, pending};
+use crate::access::{
+    Edge, Grant, GrantSource, GrantTarget, JudgedPolicy, access_document, bundle_file, closed_policy, identity_policy,
+    key_set_file,
+};
+use crate::api::{ConditionType, Enforcement, Reason, ServiceIdentity, TrustDomain};
+use crate::jwt::{PublicJwk, RegenerateReason, SigningKeyRewriteReason, jwks_json, why_regenerate};
+use crate::pki::{
+    CaGenerations, Certificate, LeafFacts, LeafProfile, ReissueReason, RewriteReason, SecretData, SpiffeId, bundle_pem,
+    issuing_bundle, why_reissue,
+};
+use crate::world::{
+    Identity, NamespacedName, OutputFacts, Problem, SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE, World,
+    config_map_hash, network_policy_hash,
+};
+
+/// Largest content of a Secret or ConfigMap that the API server takes, in bytes.
+const MAX_CONTENT: usize = 1_048_576;
+
+/// Everything that one identity needs, as steps from what is to what should be.
+#[derive(Clone, Debug)]
+pub struct IdentityPlan {
+    /// Whose.
+    pub identity: Arc<Identity>,
+    /// Owner of the outputs.
+    pub owner: Owner,
+    /// The certificate.
+    pub certificate: CertificateStep,
+    /// The signing key, if it is to have one.
+    pub signing_key: Option<SigningKeyStep>,
+    /// What it needs to verify its peers.
+    pub trust: Step<ConfigMap>,
+    /// Its NetworkPolicy.
+    pub network_policy: Step<NetworkPolicy>,
+    /// Its edges, in and out: when one goes, packets stop before files change.
+    pub edges: BTreeSet<Edge>,
+}
+
+impl IdentityPlan {
+    /// Nothing is left to do.
+    pub fn is_done(&self) -> bool {
+        matches!(self.certificate, CertificateStep::Keep)
+            && matches!(self.signing_key, None | Some(SigningKeyStep::Keep))
+            && self.trust.is_keep()
+            && self.network_policy.is_keep()
+    }
+
+    /// What keeps steps from being done.
+    pub fn blocked(&self) -> Vec<&Problem> {
+        let certificate = match &self.certificate {
+            CertificateStep::Blocked(problem) => Some(problem),
+            _ => None,
+        };
+        let signing_key = match &self.signing_key {
+            Some(SigningKeyStep::Blocked(problem)) => Some(problem),
+            _ => None,
+        };
+        let trust = match &self.trust {
+            Step::Blocked(problem) => Some(problem),
+            _ => None,
+        };
+        let network_policy = match &self.network_policy {
+            Step::Blocked(problem) => Some(problem),
+            _ => None,
+        };
+        [certificate, signing_key, trust, network_policy].into_iter().flatten().collect()
+    }
+}
+
+/// What to do about the certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateStep {
+    /// Nothing.
+    Keep,
+    /// Issue a new one, with a new key.
+    Issue {
+        /// Why.
+        reason: ReissueReason,
+        /// UID and version of the Secret to replace.
+        replaces: Option<(String, String)>,
+    },
+    /// Leave leaf and key, and put the rest right.
+    Rewrite {
+        /// Why.
+        reason: RewriteReason,
+        /// UID and version of the Secret.
+        replaces: (String, String),
+    },
+    /// Nothing, until this is resolved.
+    Blocked(Problem),
+}
+
+/// What to do about the signing key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SigningKeyStep {
+    /// Nothing.
+    Keep,
+    /// Generate a new one.
+    Generate {
+        /// Why.
+        reason: RegenerateReason,
+        /// UID and version of the Secret to replace.
+        replaces: Option<(String, String)>,
+    },
+    /// Leave the key, and put the rest right.
+    Rewrite {
+        /// Why.
+        reason: SigningKeyRewriteReason,
+        /// UID and version of the Secret.
+        replaces: (String, String),
+    },
+    /// Nothing, until this is resolved.
+    Blocked(Problem),
+}
+
+/// Plans one identity; nothing for one that is not valid, or whose namespace is being deleted.
+pub fn identity_plan(world: &World, key: &NamespacedName, now: Timestamp) -> Option<IdentityPlan> {
+    if world.namespace(&key.namespace).is_some_and(|facts| facts.terminating) {
+        return None;
+    }
+    let identity = world.identity(key)?;
+    let object = world.service_identity(key)?;
+    let domain = world.domain(&identity.domain)?;
+    let owner = Owner::of(object.as_ref());
+    let judged: Vec<Arc<JudgedPolicy>> = world.judged_of(key).filter(|judged| !judged.draft).cloned().collect();
+    let grants: Vec<&Grant> = judged
+        .iter()
+        .flat_map(|judged| &judged.grants)
+        .filter(|grant| grant.is_target(identity) || grant.is_source(identity))
+        .collect();
+    Some(IdentityPlan {
+        certificate: certificate_step(world, identity, now),
+        signing_key: signing_key_step(world, object, identity),
+        trust: trust_step(world, identity, &judged, &grants, &owner),
+        network_policy: network_policy_step(world, identity, domain, &grants, &owner),
+        edges: grants.iter().flat_map(|grant| grant.edges()).collect(),
+        identity: Arc::new(identity.clone()),
+        owner,
+    })
+}
+
+/// Plans the NetworkPolicy of an identity that is not accepted (any more): what it opened is closed. Its credentials
+/// stay until they expire.
+pub fn refused_step(world: &World, key: &NamespacedName) -> Step<NetworkPolicy> {
+    let refused = |object: &&Arc<ServiceIdentity>| {
+        // What is being deleted is left to the garbage collector.
+        world.identity(key).is_none() && object.metadata.deletion_timestamp.is_none()
+    };
+    let Some(object) = world.service_identity(key).filter(refused) else { return Step::Keep };
+    let name = NamespacedName::new(key.namespace.clone(), format!("ringfence-{}", key.name));
+    let owner = Owner::of(object.as_ref());
+    let Some(found) = world.network_policy(&name).filter(|found| found.owner_uid.as_deref() == Some(&owner.uid)) else {
+        return Step::Keep;
+    };
+    let enforces = |domain: &TrustDomain| domain.spec.enforcement == Enforcement::Enforce;
+    if world.domain_of(&key.namespace).is_some_and(|domain| !enforces(domain)) {
+        return unfence(world, Some(found), &owner, &name);
+    }
+    let selector = object.pod_selector();
+    if selector.is_empty() || selector.fault().is_some() {
+        // There are no such pods, and the baseline stands.
+        return Step::Delete { uid: found.uid.clone() };
+    }
+    let spec = closed_policy(&selector, world.cluster.dns().as_ref());
+    let mut desired = NetworkPolicy { spec: Some(spec), ..NetworkPolicy::default() };
+    let hash = network_policy_hash(&desired);
+    desired.metadata = metadata(&name.namespace, &name.name, Some(&owner), Some(&hash));
+    content_step(Some(found), desired, &hash, &owner, || name_taken("NetworkPolicy", &name))
+}
+
+/// What the certificate of an identity is to say.
+pub fn leaf_profile(identity: &Identity) -> LeafProfile {
+    LeafProfile {
+        spiffe_id: identity.spiffe_id.clone(),
+        common_name: Some(identity.key.name.clone()),
+        dns_names: identity.dns_names.clone(),
+        ip_addresses: identity.ip_addresses.clone(),
+        algorithm: identity.certificate_algorithm,
+        duration: identity.certificate_duration,
+    }
+}
+
+/// The Secret for a certificate and its key.
+pub fn tls_secret(identity: &Identity, owner: &Owner, data: SecretData) -> Secret {
+    secret(&identity.key.namespace, &identity.tls_secret, owner, TLS_SECRET_TYPE, data)
+}
+
+/// The Secret for a signing key.
+pub fn signing_key_secret(identity: &Identity, owner: &Owner, data: SecretData) -> Option<Secret> {
+    let (_, name) = identity.signing_key.as_ref()?;
+    Some(secret(&identity.key.namespace, name, owner, SIGNING_KEY_SECRET_TYPE, data))
+}
+
+fn secret(namespace: &str, name: &str, owner: &Owner, type_: &str, data: SecretData) -> Secret {
+    Secret {
+        metadata: metadata(namespace, name, Some(owner), None),
+        type_: Some(type_.to_owned()),
+        data: Some(data.into()),
+        ..Secret::default()
+    }
+}
+
+fn certificate_step(world: &World, identity: &Identity, now: Timestamp) -> CertificateStep {
+    let key = NamespacedName::new(identity.key.namespace.clone(), identity.tls_secret.clone());
+    let Some(generations) = world.generations(&identity.domain).filter(|generations| generations.signing().is_some())
+    else {
+        return CertificateStep::Blocked(pending(format!(
+            "TrustDomain {} has no CA to sign with yet: see its status",
+            identity.domain
+        )));
+    };
+    let (stored, replaces) = match world.secret(&key) {
+        None => (None, None),
+        Some(found) if found.owner_uid.as_deref() != Some(&identity.uid) => {
+            return CertificateStep::Blocked(name_taken("Secret", &key));
+        }
+        Some(found) => {
+            let stored = match &found.content {
+                SecretFacts::Certificate(facts) => facts.as_ref().map(AsRef::as_ref),
+                _ => return CertificateStep::Blocked(name_taken("Secret", &key)),
+            };
+            (Some(stored), Some((found.uid.clone(), found.resource_version.clone())))
+        }
+    };
+    if let Some(reason) = why_reissue(stored, &leaf_profile(identity), generations, &identity.uid, now) {
+        return CertificateStep::Issue { reason, replaces };
+    }
+    let rewrite = stored.and_then(Result::ok).and_then(|facts| crate::pki::why_rewrite(facts, generations));
+    let unmarked = world.secret(&key).is_some_and(|found| !found.marked);
+    match (rewrite.or(unmarked.then_some(RewriteReason::EncodingChanged)), replaces) {
+        (Some(reason), Some(replaces)) => CertificateStep::Rewrite { reason, replaces },
+        _ => CertificateStep::Keep,
+    }
+}
+
+fn signing_key_step(world: &World, object: &ServiceIdentity, identity: &Identity) -> Option<SigningKeyStep> {
+    let (algorithm, name) = identity.signing_key.as_ref()?;
+    let key = NamespacedName::new(identity.key.namespace.clone(), name.clone());
+    let found = world.secret(&key);
+    let stored = match found.map(|found| (&found.owner_uid, &found.content)) {
+        None => None,
+        Some((owner, SecretFacts::SigningKey(facts))) if owner.as_deref() == Some(&identity.uid) => {
+            Some(facts.as_ref().map(AsRef::as_ref))
+        }
+        Some(_) => return Some(SigningKeyStep::Blocked(name_taken("Secret", &key))),
+    };
+    let recorded = object.status.as_ref().and_then(|status| status.signing_key.as_ref());
+    let expected = recorded.filter(|recorded| recorded.secret_name == *name).map(|recorded| recorded.key_id.as_str());
+    let expected = expected.filter(|_| stored.is_some());
+    let replaces = found.map(|found| (found.uid.clone(), found.resource_version.clone()));
+    if let Some(reason) = why_regenerate(stored, *algorithm, expected) {
+        return Some(SigningKeyStep::Generate { reason, replaces });
+    }
+    let rewrite = stored.and_then(Result::ok).and_then(crate::jwt::why_rewrite);
+    let unmarked = found.is_some_and(|found| !found.marked);
+    Some(match (rewrite.or(unmarked.then_some(SigningKeyRewriteReason::EncodingChanged)), replaces) {
+        (Some(reason), Some(replaces)) => SigningKeyStep::Rewrite { reason, replaces },
+        _ => SigningKeyStep::Keep,
+    })
+}
+
+fn trust_step(
+    world: &World,
+    identity: &Identity,
+    judged: &[Arc<JudgedPolicy>],
+    grants: &[&Grant],
+    owner: &Owner,
+) -> Step<ConfigMap> {
+    let data = trust_data(world, identity, judged, grants);
+    let key = NamespacedName::new(identity.key.namespace.clone(), identity.trust_config_map());
+    let size: usize = data.iter().map(|(name, text)| name.len() + text.len()).sum();
+    if size > MAX_CONTENT {
+        return Step::Blocked(Problem {
+            condition: ConditionType::TooLarge,
+            reason: Reason::TooLarge,
+            message: format!(
+                "ConfigMap {key} would hold {size} bytes, more than Kubernetes takes: split the callers over several identities"
+            ),
+        });
+    }
+    let mut desired = ConfigMap { data: Some(data), ..ConfigMap::default() };
+    let hash = config_map_hash(&desired);
+    desired.metadata = metadata(&key.namespace, &key.name, Some(owner), Some(&hash));
+    content_step(world.config_map(&key), desired, &hash, owner, || name_taken("ConfigMap", &key))
+}
+
+/// The files of the trust ConfigMap.
+fn trust_data(
+    world: &World,
+    identity: &Identity,
+    judged: &[Arc<JudgedPolicy>],
+    grants: &[&Grant],
+) -> BTreeMap<String, String> {
+    let (mut domains, mut calling, mut called) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut signers: BTreeMap<NamespacedName, SpiffeId> = BTreeMap::new();
+    for grant in grants {
+        if grant.is_target(identity) {
+            let domain = match &grant.source {
+                GrantSource::Identity(peer) => Some(peer.domain.clone()),
+                GrantSource::TrustDomain { name, .. } => Some(name.clone()),
+                _ => None,
+            };
+            domains.extend(domain.clone());
+            calling.extend(domain.filter(|_| grant.authentication.mtls));
+            if let (GrantSource::Identity(peer), Some(_)) = (&grant.source, &grant.authentication.jwt) {
+                signers.insert(peer.key.clone(), peer.spiffe_id.clone());
+            }
+        }
+        if let (true, GrantTarget::Identity(peer)) = (grant.is_source(identity), &grant.target) {
+            domains.insert(peer.domain.clone());
+            called.insert(peer.domain.clone());
+        }
+    }
+    let mut data = BTreeMap::from([
+        ("callers.pem".to_owned(), roots_of(world, &calling)),
+        ("callees.pem".to_owned(), roots_of(world, &called)),
+        ("access.json".to_owned(), access_document(identity, judged).to_json()),
+    ]);
+    for domain in &domains {
+        if let (Some(name), Some(generations)) = (world.trust_domain_name(domain), world.generations(domain)) {
+            data.insert(bundle_file(name.as_str()), issuing_bundle(generations));
+        }
+    }
+    let signers: Vec<(SpiffeId, Vec<PublicJwk>)> =
+        signers.into_iter().filter_map(|(key, spiffe_id)| Some((spiffe_id, public_keys(world, &key)?))).collect();
+    for signer in &signers {
+        data.insert(key_set_file(&signer.0), jwks_json(std::slice::from_ref(signer)));
+    }
+    data.insert("jwks.json".to_owned(), jwks_json(&signers));
+    data
+}
+
+fn roots_of(world: &World, domains: &BTreeSet<String>) -> String {
+    let generations: Vec<&Arc<CaGenerations>> = domains.iter().filter_map(|domain| world.generations(domain)).collect();
+    let roots: Vec<&Certificate> = generations.iter().flat_map(|generations| generations.roots()).collect();
+    bundle_pem(roots)
+}
+
+/// The public keys of an identity's signing key, as its Secret holds it now.
+fn public_keys(world: &World, key: &NamespacedName) -> Option<Vec<PublicJwk>> {
+    let signer = world.identity(key)?;
+    let (algorithm, secret) = signer.signing_key.as_ref()?;
+    let found = world.secret(&NamespacedName::new(key.namespace.clone(), secret.clone()))?;
+    match &found.content {
+        SecretFacts::SigningKey(Ok(facts)) if found.owner_uid.as_deref() == Some(&signer.uid) => {
+            Some(facts.public_jwks(*algorithm))
+        }
+        _ => None,
+    }
+}
+
+fn network_policy_step(
+    world: &World,
+    identity: &Identity,
+    domain: &TrustDomain,
+    grants: &[&Grant],
+    owner: &Owner,
+) -> Step<NetworkPolicy> {
+    let key = NamespacedName::new(identity.key.namespace.clone(), identity.network_policy());
+    let found = world.network_policy(&key);
+    if domain.spec.enforcement != Enforcement::Enforce {
+        return unfence(world, found, owner, &key);
+    }
+    let spec = identity_policy(identity, grants, world.cluster.dns().as_ref());
+    let mut desired = NetworkPolicy { spec: Some(spec), ..NetworkPolicy::default() };
+    let hash = network_policy_hash(&desired);
+    desired.metadata = metadata(&key.namespace, &key.name, Some(owner), Some(&hash));
+    content_step(found, desired, &hash, owner, || name_taken("NetworkPolicy", &key))
+}
+
+/// Takes the identity's fence away, once that of the namespace is gone: in between, all would be cut off.
+fn unfence(
+    world: &World,
+    found: Option<&OutputFacts<String>>,
+    owner: &Owner,
+    key: &NamespacedName,
+) -> Step<NetworkPolicy> {
+    let ours = found.filter(|found| found.owner_uid.as_deref() == Some(&owner.uid));
+    let baseline = world.network_policy(&NamespacedName::new(key.namespace.clone(), BASELINE));
+    match ours {
+        None => Step::Keep,
+        Some(_) if baseline.is_some() => {
+            Step::Blocked(pending(format!("NetworkPolicy {}/{BASELINE} is being removed first", key.namespace)))
+        }
+        Some(found) => Step::Delete { uid: found.uid.clone() },
+    }
+}
+
+/// The facts of an identity's certificate, if it can be read and is its own.
+pub(super) fn leaf_of<'a>(world: &'a World, identity: &Identity) -> Option<&'a LeafFacts> {
+    let found = world.secret(&NamespacedName::new(identity.key.namespace.clone(), identity.tls_secret.clone()))?;
+    match &found.content {
+        SecretFacts::Certificate(Ok(facts)) if found.owner_uid.as_deref() == Some(&identity.uid) => Some(facts),
+        _ => None,
+    }
+}

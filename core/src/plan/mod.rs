@@ -1,0 +1,89 @@
+//! What has to be written: for each unit of the world the difference between what is and what should be, as values.
+//!
+//! The same plan says what the operator writes and, when nothing is left in it, that the unit is programmed; `render`
+//! prints it. Keys and serial numbers come in when a plan is carried out.
+
+mod authority;
+mod domain;
+mod fence;
+mod identity;
+mod objects;
+mod policy;
+mod status;
+
+pub use authority::{AuthorityStep, MakeAuthorityError, make_authority, with_adopted};
+pub use domain::{DomainPlan, FINALIZER, authority_secret, domain_plan, domain_status, trust_config_map};
+pub use fence::{BASELINE, FenceStep, fence_step};
+pub use identity::{
+    CertificateStep, IdentityPlan, SigningKeyStep, identity_plan, leaf_profile, refused_step, signing_key_secret,
+    tls_secret,
+};
+pub use objects::Owner;
+pub use policy::policy_status;
+pub use status::{Outcome, PROPAGATION, identity_status};
+
+use crate::world::{NamespacedName, OutputFacts, Problem};
+
+/// What to do about one output whose desired content is known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step<K> {
+    /// Nothing: it is as it should be, or it should not be and is not.
+    Keep,
+    /// Create it, or replace the version that is known.
+    Write {
+        /// What to write.
+        desired: Box<K>,
+        /// UID and version that a replacement is bound to; nothing to create.
+        replaces: Option<(String, String)>,
+        /// Someone else changed what was written.
+        drift: bool,
+    },
+    /// Delete this version of it.
+    Delete {
+        /// Its UID.
+        uid: String,
+    },
+    /// Nothing, until this is resolved.
+    Blocked(Problem),
+}
+
+impl<K> Step<K> {
+    /// Nothing to do.
+    pub fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+}
+
+/// Why an object of this name can't be written: it is someone else's.
+pub fn name_taken(kind: &str, key: &NamespacedName) -> Problem {
+    Problem {
+        condition: crate::api::ConditionType::NameTaken,
+        reason: crate::api::Reason::NameTaken,
+        message: format!("{kind} {key} exists and is not Ringfence's: it is left alone; delete or rename it"),
+    }
+}
+
+/// Something is still to be written, and waits for something else.
+fn pending(message: String) -> Problem {
+    Problem { condition: crate::api::ConditionType::Programmed, reason: crate::api::Reason::Pending, message }
+}
+
+/// The step for an output of which the whole content is desired and hashed.
+fn content_step<K>(
+    found: Option<&OutputFacts<String>>,
+    desired: K,
+    hash: &str,
+    owner: &Owner,
+    blocked: impl FnOnce() -> Problem,
+) -> Step<K> {
+    match found {
+        None => Step::Write { desired: Box::new(desired), replaces: None, drift: false },
+        Some(found) if found.owner_uid.as_deref() != Some(&owner.uid) => Step::Blocked(blocked()),
+        Some(found) if found.content == hash && found.marked => Step::Keep,
+        Some(found) => Step::Write {
+            desired: Box::new(desired),
+            replaces: Some((found.uid.clone(), found.resource_version.clone())),
+            drift: found.recorded_hash.as_deref() == Some(hash),
+        },
+    }
+}

@@ -1,0 +1,120 @@
+//! Things that only one identity may have, and who had them first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::NamespacedName;
+
+/// Something that only one identity may have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Claim {
+    /// A service account: the SPIFFE ID.
+    ServiceAccount(NamespacedName),
+    /// A Service, with its names.
+    Service(NamespacedName),
+    /// A Secret to write to.
+    Secret(NamespacedName),
+    /// A DNS name or an IP address.
+    Name(String),
+    /// A name under which tokens are accepted; only among domains that have to do with each other.
+    Audience(String),
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServiceAccount(account) => write!(f, "service account {account}"),
+            Self::Service(service) => write!(f, "Service {service}"),
+            Self::Secret(secret) => write!(f, "Secret {secret}"),
+            Self::Name(name) => write!(f, "the name {name}"),
+            Self::Audience(audience) => write!(f, "the audience {audience}"),
+        }
+    }
+}
+
+/// When a claim was made. Claims seen at the first listing rank by what became of them before, then by the age of the
+/// object; later ones by when they were made. So a restart hands nothing to another, and nobody takes a name away
+/// from someone by editing an older object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    pub(super) sequence: u64,
+    pub(super) created: i64,
+    pub(super) uid: String,
+}
+
+/// All claims.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    by_claim: BTreeMap<Claim, BTreeMap<NamespacedName, Rank>>,
+    by_claimant: BTreeMap<NamespacedName, BTreeSet<Claim>>,
+}
+
+impl Claims {
+    /// Whoever made the claim before this one.
+    pub(super) fn holder_before<'a>(
+        &'a self,
+        claim: &Claim,
+        claimant: &'a NamespacedName,
+    ) -> Option<&'a NamespacedName> {
+        self.holders_before(claim, claimant).next()
+    }
+
+    /// All who made the claim before this one.
+    pub(super) fn holders_before<'a>(
+        &'a self,
+        claim: &Claim,
+        claimant: &'a NamespacedName,
+    ) -> impl Iterator<Item = &'a NamespacedName> + use<'a> {
+        let claims = self.by_claim.get(claim);
+        let own = claims.and_then(|claims| claims.get(claimant));
+        claims
+            .into_iter()
+            .flatten()
+            .filter(move |(other, rank)| *other != claimant && own.is_none_or(|own| *rank < own))
+            .map(|(other, _)| other)
+    }
+
+    /// All who claim something.
+    pub(super) fn claimants(&self, claim: &Claim) -> impl Iterator<Item = &NamespacedName> {
+        self.by_claim.get(claim).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// All who claim a name like this for their certificate.
+    pub(super) fn claimants_of_names(&self, wanted: impl Fn(&str) -> bool) -> BTreeSet<NamespacedName> {
+        let names = self.by_claim.range(Claim::Name(String::new())..);
+        let names = names.map_while(|(claim, claimants)| match claim {
+            Claim::Name(name) => Some((name, claimants)),
+            _ => None,
+        });
+        names.filter(|(name, _)| wanted(name)).flat_map(|(_, claimants)| claimants.keys().cloned()).collect()
+    }
+
+    /// Replaces what one identity claims; returns the others whose standing this may change.
+    pub(super) fn replace(
+        &mut self,
+        claimant: &NamespacedName,
+        claims: BTreeSet<Claim>,
+        rank: &Rank,
+    ) -> BTreeSet<NamespacedName> {
+        let old = self.by_claimant.remove(claimant).unwrap_or_default();
+        let mut affected = BTreeSet::new();
+        for claim in old.difference(&claims) {
+            if let Some(claimants) = self.by_claim.get_mut(claim) {
+                claimants.remove(claimant);
+                affected.extend(claimants.keys().cloned());
+                if claimants.is_empty() {
+                    self.by_claim.remove(claim);
+                }
+            }
+        }
+        for claim in claims.difference(&old) {
+            let claimants = self.by_claim.entry(claim.clone()).or_default();
+            affected.extend(claimants.keys().cloned());
+            claimants.insert(claimant.clone(), rank.clone());
+        }
+        if !claims.is_empty() {
+            self.by_claimant.insert(claimant.clone(), claims);
+        }
+        affected
+    }
+}

@@ -1,0 +1,148 @@
+//! What is remembered of the objects that Ringfence writes, and of NetworkPolicies that it does not.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::jwt::{SigningKeyFacts, SigningKeyFault};
+use crate::pki::{LeafFacts, TlsSecretFault};
+
+/// Value of `app.kubernetes.io/managed-by` on everything that Ringfence writes.
+pub const MANAGED_BY: &str = "ringfence";
+/// Label of everything that Ringfence writes. It selects; it proves nothing.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Annotation with the hash of the content that was written.
+pub const HASH_ANNOTATION: &str = "ringfence.dev/content-hash";
+/// Type of the Secret with a certificate and its key.
+pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
+/// Type of the Secret with a token-signing key.
+pub const SIGNING_KEY_SECRET_TYPE: &str = "ringfence.dev/signing-key";
+/// Type of the Secret with the generations of a CA.
+pub const AUTHORITY_SECRET_TYPE: &str = "ringfence.dev/certificate-authority";
+
+/// One output as it is in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFacts<T> {
+    /// UID of the object.
+    pub uid: String,
+    /// Its version, for the precondition of the next write.
+    pub resource_version: String,
+    /// UID of the controller that owns it: whose it is. Kept if someone takes the reference off the very object.
+    pub owner_uid: Option<String>,
+    /// It carries our label, so that the watch sees it, and its owner.
+    pub marked: bool,
+    /// Hash of the content that was last written, as the annotation says.
+    pub recorded_hash: Option<ContentHash>,
+    /// What is in it.
+    pub content: T,
+}
+
+/// What is remembered of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretFacts {
+    /// A certificate and its key.
+    Certificate(Result<Box<LeafFacts>, TlsSecretFault>),
+    /// A token-signing key.
+    SigningKey(Result<Box<SigningKeyFacts>, SigningKeyFault>),
+    /// Something else.
+    Other,
+}
+
+/// Hash of a whole content, hexadecimal SHA-256.
+pub type ContentHash = String;
+
+impl<T> OutputFacts<T> {
+    fn new(metadata: &ObjectMeta, content: T) -> Self {
+        let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+            owner_uid: owner.map(|owner| owner.uid.clone()),
+            marked: owner.is_some()
+                && metadata.labels.iter().flatten().any(|(k, v)| k == MANAGED_BY_LABEL && v == MANAGED_BY),
+            recorded_hash: metadata.annotations.as_ref().and_then(|all| all.get(HASH_ANNOTATION)).cloned(),
+            content,
+        }
+    }
+
+    /// The same object, seen before, was someone's and is nobody's now: it is still his, and no longer as it was written.
+    pub(super) fn remember_owner(&mut self, before: &Self) {
+        if self.uid == before.uid && self.owner_uid.is_none() {
+            self.owner_uid.clone_from(&before.owner_uid);
+        }
+    }
+
+    /// Whether the object was read or written after another one of the same name.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        let version = |facts: &Self| facts.resource_version.parse::<u64>().unwrap_or(u64::MAX);
+        self.uid != other.uid || version(self) > version(other)
+    }
+}
+
+impl From<&Secret> for OutputFacts<SecretFacts> {
+    fn from(secret: &Secret) -> Self {
+        let data = secret.data.clone().unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+        let content = match secret.type_.as_deref() {
+            Some(TLS_SECRET_TYPE) => SecretFacts::Certificate(LeafFacts::of_secret(&data).map(Box::new)),
+            Some(SIGNING_KEY_SECRET_TYPE) => SecretFacts::SigningKey(SigningKeyFacts::of_secret(&data).map(Box::new)),
+            _ => SecretFacts::Other,
+        };
+        Self::new(&secret.metadata, content)
+    }
+}
+
+impl From<&ConfigMap> for OutputFacts<ContentHash> {
+    fn from(config_map: &ConfigMap) -> Self {
+        Self::new(&config_map.metadata, config_map_hash(config_map))
+    }
+}
+
+impl From<&NetworkPolicy> for OutputFacts<ContentHash> {
+    fn from(policy: &NetworkPolicy) -> Self {
+        Self::new(&policy.metadata, network_policy_hash(policy))
+    }
+}
+
+/// A NetworkPolicy of someone else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForeignPolicy {
+    /// What it allows.
+    pub spec: NetworkPolicySpec,
+}
+
+/// Hash of everything in a ConfigMap.
+pub fn config_map_hash(config_map: &ConfigMap) -> ContentHash {
+    content_hash(&(&config_map.data, &config_map.binary_data, config_map.immutable))
+}
+
+/// Hash of everything in a NetworkPolicy.
+pub fn network_policy_hash(policy: &NetworkPolicy) -> ContentHash {
+    content_hash(&policy.spec)
+}
+
+/// Hash of a value, the same whether it was made here or came back from the API server, which leaves out what is empty.
+pub fn content_hash(value: &impl Serialize) -> ContentHash {
+    // Serialising to a tree fails only for maps whose keys are not strings; the API's types have none.
+    let text = serde_json::to_value(value).map(without_empty).unwrap_or_default().to_string();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Leaves out empty fields, but no element of a list: an empty rule allows everything.
+fn without_empty(value: Value) -> Value {
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    };
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields.into_iter().map(|(k, v)| (k, without_empty(v))).filter(|(_, v)| !is_empty(v)).collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_empty).collect()),
+        other => other,
+    }
+}
