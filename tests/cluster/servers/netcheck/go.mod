@@ -1,0 +1,3 @@
+module ringfence.dev/cluster/netcheck
+
+go 1.26.0

@@ -1,0 +1,33 @@
+//! A real Kubernetes cluster on one machine, without a container engine: a control plane and, for pods, a node.
+//!
+//! ```no_run
+//! use ringfence_cluster::{Cluster, Options};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let cluster = Cluster::start(&Options::default())?;
+//! println!("{}", cluster.kubectl(&["get", "namespaces"])?);
+//! cluster.stop()
+//! # }
+//! ```
+//!
+//! The servers are the upstream ones, built from their public Go modules when they are first needed ([`tool`]) and kept
+//! in the user's cache. A cluster ends with the process that started it, however that ends, and leaves nothing behind.
+
+pub mod background;
+mod cache;
+mod certs;
+mod cluster;
+mod control_plane;
+mod kubeconfig;
+mod layout;
+mod node;
+mod ports;
+mod process;
+mod servers;
+mod supervisor;
+
+pub use cache::tool;
+pub use cluster::{Cluster, Options, Target};
+pub use control_plane::Server;
+pub use node::{NETCHECK_IMAGE, Node, NodeOptions, pack_image};
+pub use servers::Tool;
