@@ -1,0 +1,106 @@
+//! The verbs of the command, one file each. Exit codes: 0 for success, 1 when something was refused, 2 when it could not
+//! be done.
+
+mod admission;
+mod crds;
+mod operator;
+mod reference;
+mod render;
+mod schema;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Gives every service a provable identity and puts a fence around it.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// How log lines look.
+    #[arg(long, env = "RINGFENCE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto, global = true)]
+    log_format: LogFormat,
+    /// What is logged, e.g. `info` or `ringfence=debug,kube=info`.
+    #[arg(long, env = "RINGFENCE_LOG", default_value = "info", global = true)]
+    log: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the operator.
+    Operator(operator::Operator),
+    /// Show, without a cluster, what the operator would write for some files.
+    Render(render::Render),
+    /// Print the CustomResourceDefinitions, or write them to files.
+    Crds(crds::Crds),
+    /// Print the ValidatingAdmissionPolicies.
+    Admission(admission::Admission),
+    /// Print the JSON Schema of access.json.
+    AccessSchema,
+    /// Print the API reference as Markdown.
+    Reference,
+}
+
+impl Arguments {
+    /// Does what the arguments say.
+    ///
+    /// # Errors
+    /// What could not be done, with the reason.
+    pub fn run(self) -> Result<ExitCode> {
+        self.start_log()?;
+        match self.verb {
+            Verb::Operator(operator) => operator.run(),
+            Verb::Render(render) => render.run(),
+            Verb::Crds(crds) => crds.run(),
+            Verb::Admission(admission) => print(&admission.yaml()),
+            Verb::AccessSchema => print(&schema::access()?),
+            Verb::Reference => print(&reference::markdown()?),
+        }
+    }
+
+    fn start_log(&self) -> Result<()> {
+        let filter = EnvFilter::try_new(&self.log).with_context(|| format!("--log {:?} is not a filter", self.log))?;
+        let terminal = std::io::stderr().is_terminal();
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Json => log.json().init(),
+            LogFormat::Auto if !terminal => log.json().init(),
+            LogFormat::Auto | LogFormat::Human => log.with_ansi(terminal).with_target(false).init(),
+        }
+        Ok(())
+    }
+}
+
+/// Prints to standard output; a reader that goes away is no error.
+fn print(text: &str) -> Result<ExitCode> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("standard output can't be written")
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Several documents as one YAML stream.
+fn yaml_stream<T: serde::Serialize>(documents: impl IntoIterator<Item = T>) -> Result<String> {
+    let mut stream = String::new();
+    for document in documents {
+        stream.push_str("---\n");
+        stream.push_str(&serde_saphyr::to_string(&document).context("a document can't be written as YAML")?);
+    }
+    Ok(stream)
+}

@@ -1,0 +1,151 @@
+//! What every reconciliation shares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::Client;
+use ringfence_core::access::Edge;
+use ringfence_core::api::{AccessPolicy, ConditionType, Reason};
+use ringfence_core::pki::Entropy;
+use ringfence_core::world::{Change, NamespacedName, Problem, Unit, World};
+
+use super::clock::Clock;
+use super::contest::{Contests, Output};
+use super::events::Events;
+use super::queue::Queue;
+
+/// Shared by all reconciliations.
+pub(super) struct Context {
+    pub(super) client: Client,
+    pub(super) clock: Clock,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) events: Events,
+    pub(super) queue: Queue,
+    world: Mutex<World>,
+    memory: Mutex<Memory>,
+}
+
+/// What is known beyond the objects, and can be lost with the process.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Identities of which something is still to be written.
+    pub(super) unprogrammed: BTreeSet<NamespacedName>,
+    /// Edges of identities as they were last written: when some go, packets stop before files change.
+    pub(super) edges: BTreeMap<NamespacedName, BTreeSet<Edge>>,
+    /// Policies as they were last judged, with their edges: to say what opens and closes.
+    pub(super) policies: BTreeMap<NamespacedName, (Arc<AccessPolicy>, BTreeSet<Edge>)>,
+    /// Outputs that were in place when a unit was last looked at: what is missing then, someone else has deleted.
+    pub(super) in_place: BTreeMap<Unit, BTreeSet<Output>>,
+    /// Outputs that someone else keeps changing.
+    pub(super) contests: Contests,
+}
+
+impl Memory {
+    /// Whether someone else has deleted an output.
+    pub(super) fn was_in_place(&self, unit: &Unit, output: &Output) -> bool {
+        self.in_place.get(unit).is_some_and(|outputs| outputs.contains(output))
+    }
+
+    /// Remembers which outputs of a unit are in place.
+    pub(super) fn note_in_place(&mut self, unit: &Unit, outputs: BTreeSet<Output>) {
+        if outputs.is_empty() {
+            self.in_place.remove(unit);
+        } else {
+            self.in_place.insert(unit.clone(), outputs);
+        }
+    }
+
+    /// Forgets a unit that is gone.
+    pub(super) fn forget(&mut self, unit: &Unit) {
+        if let Some(outputs) = self.in_place.remove(unit) {
+            self.contests.forget(&outputs);
+        }
+    }
+}
+
+impl Context {
+    pub(super) fn new(client: Client, clock: Clock, entropy: Arc<dyn Entropy>, events: Events, world: World) -> Self {
+        let (world, memory) = (Mutex::new(world), Mutex::default());
+        Self { client, clock, entropy, events, queue: Queue::default(), world, memory }
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Folds what a reconciliation wrote itself. Its own unit has seen the outputs already; the answer to a status,
+    /// though, may bring a declaration that is newer than the one that was planned with, and that no watch tells again.
+    pub(super) fn fold_own(&self, unit: &Unit, changes: impl IntoIterator<Item = Change>) {
+        let mut touched = BTreeSet::new();
+        {
+            let mut world = self.world();
+            for change in changes {
+                let declared = matches!(change, Change::Domain(..) | Change::Identity(..) | Change::Policy(..));
+                let units = world.apply(change);
+                touched.extend(units.into_iter().filter(|touched| declared || touched != unit));
+            }
+        }
+        self.queue.add(touched);
+    }
+
+    /// Why nothing may be issued now.
+    pub(super) fn skew(&self) -> Option<Problem> {
+        let ahead = self.clock.skew()?;
+        let direction = if ahead.is_negative() { "behind" } else { "ahead of" };
+        Some(Problem {
+            condition: ConditionType::ClockSkew,
+            reason: Reason::ClockSkew,
+            message: format!(
+                "the operator's clock is {:#} {direction} the API server's: nothing is issued until they agree; check the time service of the nodes",
+                ahead.abs()
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kube::Config;
+    use ringfence_core::api::ServiceIdentity;
+    use ringfence_core::world::Settings;
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::SystemEntropy;
+
+    /// A context whose client reaches nobody.
+    fn context() -> Context {
+        let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let events = Events::new(client.clone());
+        Context::new(client, Clock::system(), Arc::new(SystemEntropy), events, World::new(Settings::default()))
+    }
+
+    fn order(generation: i64, version: u32, names: &[&str]) -> Change {
+        let object: ServiceIdentity = serde_json::from_value(json!({
+            "apiVersion": "ringfence.dev/v1alpha1", "kind": "ServiceIdentity",
+            "metadata": {"name": "order", "namespace": "shop", "uid": "1", "generation": generation,
+                         "resourceVersion": version.to_string()},
+            "spec": {"dnsNames": names},
+        }))
+        .unwrap();
+        Change::Identity(NamespacedName::new("shop", "order"), Some(Arc::new(object)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_declaration_that_comes_with_the_answer_to_a_status_is_planned() {
+        let context = context();
+        let unit = Unit::Identity(NamespacedName::new("shop", "order"));
+        context.world().apply(order(1, 10, &[]));
+        context.fold_own(&unit, [order(1, 11, &[])]);
+        let next = || async { tokio::time::timeout(Duration::from_secs(1), context.queue.next()).await.ok() };
+        assert_eq!(next().await, None, "a status alone is our own word");
+        context.fold_own(&unit, [order(2, 12, &["shop.example.com"])]);
+        assert!([next().await, next().await].contains(&Some(unit)), "the watch will tell nothing new");
+    }
+}

@@ -1,0 +1,325 @@
+//! Reconciling a TrustDomain: its finalizer, its CA, its bundle, its status.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use ringfence_core::api::{ConditionType, Reason, TrustDomain};
+use ringfence_core::pki::{CaGenerations, SecretData, adopt_secret};
+use ringfence_core::plan::{
+    AuthorityStep, FINALIZER, MakeAuthorityError, Outcome, Step, authority_secret, domain_plan, domain_status,
+    make_authority, name_taken, with_adopted,
+};
+use ringfence_core::world::{AUTHORITY_SECRET_TYPE, Change, NamespacedName, Problem, Unit};
+
+use super::clock::SKEW_PAUSE;
+use super::contest::{Output, contested};
+use super::context::Context;
+use super::error::{Error, write_failed};
+use super::queue::Ended;
+use super::watch::operator_secret;
+use super::write::{MANAGER, Written, delete, write, write_status};
+
+struct Pass<'a> {
+    context: &'a Context,
+    unit: Unit,
+    name: &'a str,
+    namespace: String,
+    now: Timestamp,
+    outcome: Outcome,
+    failed: bool,
+    event: Option<(Reason, String)>,
+    /// What was put right.
+    corrected: Option<String>,
+    /// When to look again although nothing failed.
+    again: Option<Timestamp>,
+}
+
+/// Brings one TrustDomain to what is declared.
+pub(super) async fn reconcile(context: &Context, name: &str) -> Ended {
+    let namespace = context.world().settings.operator_namespace.clone();
+    let mut pass = Pass {
+        context,
+        unit: Unit::Domain(name.to_owned()),
+        name,
+        namespace,
+        now: context.clock.now(),
+        outcome: Outcome::default(),
+        failed: false,
+        event: None,
+        corrected: None,
+        again: None,
+    };
+    let Some(plan) = domain_plan(&context.world(), name) else {
+        context.memory().forget(&pass.unit);
+        return Ended::Done;
+    };
+    if plan.clean_up {
+        return pass.clean_up().await;
+    }
+    if plan.add_finalizer {
+        let result = pass.finalizers(|finalizers| finalizers.push(FINALIZER.to_owned())).await;
+        pass.conclude(result);
+    }
+    if !pass.failed {
+        let result = pass.authority(&plan.authority).await;
+        pass.conclude(result);
+        let result = pass.trust().await;
+        pass.conclude(result);
+    }
+    pass.report().await
+}
+
+impl Pass<'_> {
+    fn conclude(&mut self, result: Result<(), Error>) {
+        if let Err(error) = result {
+            self.failed = true;
+            self.outcome.problems.push(write_failed(&error));
+        }
+    }
+
+    async fn finalizers(&self, change: impl FnOnce(&mut Vec<String>)) -> Result<(), Error> {
+        let Some(domain) = self.context.world().domain(self.name).cloned() else { return Ok(()) };
+        let mut finalizers = domain.metadata.finalizers.clone().unwrap_or_default();
+        change(&mut finalizers);
+        let patch = serde_json::json!({"metadata": {
+            "finalizers": finalizers, "uid": domain.metadata.uid, "resourceVersion": domain.metadata.resource_version,
+        }});
+        let api = Api::<TrustDomain>::all(self.context.client.clone());
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        match api.patch(self.name, &params, &Patch::Merge(patch)).await {
+            Ok(mut written) => {
+                written.metadata.managed_fields = None;
+                self.context.fold_own(&self.unit, [Change::Domain(self.name.to_owned(), Some(Arc::new(written)))]);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn authority(&mut self, step: &AuthorityStep) -> Result<(), Error> {
+        if let AuthorityStep::Supplied { secret } = step {
+            return self.adopt(secret).await;
+        }
+        let make = matches!(step, AuthorityStep::Root(_) | AuthorityStep::Intermediate(..));
+        if make && let Some(problem) = self.context.skew() {
+            self.outcome.problems.push(problem);
+            return Ok(());
+        }
+        let (step, entropy, now) = (step.clone(), Arc::clone(&self.context.entropy), self.now);
+        let made = tokio::task::spawn_blocking(move || make_authority(&step, entropy.as_ref(), now)).await??;
+        match made {
+            Some(generations) => self.create(&generations).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stores a new CA. One that is there already, perhaps restored from a backup, is taken instead.
+    async fn create(&mut self, generations: &CaGenerations) -> Result<(), Error> {
+        let api = Api::<Secret>::namespaced(self.context.client.clone(), &self.namespace);
+        let secret = authority_secret(&self.namespace, self.name, generations);
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match api.create(&params, &secret).await {
+            Ok(written) => {
+                self.fold_authority(&written);
+                self.event = Some((
+                    Reason::AuthorityCreated,
+                    format!("a CA was generated; its key is in Secret {}/{}-ca", self.namespace, self.name),
+                ));
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                if let Some(found) = api.get_opt(&format!("{}-ca", self.name)).await? {
+                    if found.type_.as_deref() == Some(AUTHORITY_SECRET_TYPE) {
+                        self.fold_authority(&found);
+                    } else {
+                        let key = NamespacedName::new(self.namespace.clone(), format!("{}-ca", self.name));
+                        self.outcome.problems.push(name_taken("Secret", &key));
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn fold_authority(&self, secret: &Secret) {
+        let key = NamespacedName::new(self.namespace.clone(), format!("{}-ca", self.name));
+        self.context.fold_own(&self.unit, operator_secret(key, Some(secret)));
+    }
+
+    /// Looks at the CA that the user brings. A bad one changes nothing.
+    async fn adopt(&mut self, secret: &str) -> Result<(), Error> {
+        let api = Api::<Secret>::namespaced(self.context.client.clone(), &self.namespace);
+        let Some(found) = api.get_opt(secret).await? else {
+            self.refuse(ConditionType::ResolvedRefs, Reason::SecretNotFound, format!(
+                "Secret {}/{secret} does not exist: create it with tls.crt, tls.key and, unless the chain ends in a root, ca.crt",
+                self.namespace
+            ));
+            return Ok(());
+        };
+        let (existing, trust_domain, authority) = {
+            let world = self.context.world();
+            let authority = world.authority(self.name).map(|facts| (facts.uid.clone(), facts.resource_version.clone()));
+            (world.generations(self.name).cloned(), world.trust_domain_name(self.name), authority)
+        };
+        let Some(trust_domain) = trust_domain else { return Ok(()) };
+        let data = found.data.as_ref().map(SecretData::from).unwrap_or_default();
+        let brought = match adopt_secret(&data, &trust_domain, self.now) {
+            Ok(brought) => brought,
+            Err(refused) => {
+                let kept = if existing.is_some() { ", the last good one stays in use meanwhile" } else { "" };
+                self.refuse(
+                    ConditionType::Accepted,
+                    Reason::InvalidCertificateAuthority,
+                    format!(
+                        "Secret {}/{secret} can't be used as a CA ({}): {refused}; replace it{kept}",
+                        self.namespace,
+                        refused.reason()
+                    ),
+                );
+                return Ok(());
+            }
+        };
+        if !brought.can_sign_crls() {
+            self.refuse(
+                ConditionType::Programmed,
+                Reason::RevocationUnavailable,
+                format!(
+                    "the CA in Secret {}/{secret} lacks the key usage cRLSign: it can't revoke certificates",
+                    self.namespace
+                ),
+            );
+        }
+        let Some(generations) = with_adopted(existing.as_deref(), brought).map_err(MakeAuthorityError::from)? else {
+            return Ok(());
+        };
+        match authority {
+            None => self.create(&generations).await?,
+            Some((uid, version)) => {
+                let secret = authority_secret(&self.namespace, self.name, &generations);
+                match write::<Secret>(&self.context.client, secret, Some((uid, version))).await? {
+                    Written::Done(written) => self.fold_authority(&written),
+                    _ => self.failed = true,
+                }
+            }
+        }
+        self.event =
+            Some((Reason::AuthorityCreated, format!("the CA in Secret {}/{secret} signs from now on", self.namespace)));
+        Ok(())
+    }
+
+    fn refuse(&mut self, condition: ConditionType, reason: Reason, message: String) {
+        self.outcome.problems.push(Problem { condition, reason, message });
+    }
+
+    /// The bundle, planned again since the CA may be new.
+    async fn trust(&mut self) -> Result<(), Error> {
+        let step = domain_plan(&self.context.world(), self.name).map(|plan| plan.trust);
+        let key = NamespacedName::new(self.namespace.clone(), format!("{}-trust", self.name));
+        let output = ("ConfigMap", key.clone());
+        let Some(Step::Write { desired, replaces, drift }) = step else {
+            if matches!(step, Some(Step::Keep)) {
+                self.note_in_place(&output);
+            }
+            return Ok(());
+        };
+        let drift = drift || replaces.is_none() && self.context.memory().was_in_place(&self.unit, &output);
+        let left_alone = self.context.memory().contests.until(&output, self.now);
+        if let Some(until) = left_alone {
+            self.outcome.problems.push(contested(&output, until));
+            self.again = Some(until);
+            return Ok(());
+        }
+        match write::<ConfigMap>(&self.context.client, *desired, replaces).await? {
+            Written::Done(written) => {
+                if drift {
+                    self.context.memory().contests.corrected(&output, self.now);
+                    self.corrected = Some(format!("someone else changed an output: put ConfigMap {key} right"));
+                }
+                self.context.fold_own(&self.unit, [Change::ConfigMap(key, Some((&written).into()))]);
+                self.note_in_place(&output);
+            }
+            Written::Found(found) => {
+                self.context.fold_own(&self.unit, [Change::ConfigMap(key, Some((&found).into()))]);
+                self.failed = true;
+            }
+            // Nothing tells when it goes: it is looked at again and again, with growing pauses.
+            Written::Taken => {
+                self.outcome.problems.push(name_taken("ConfigMap", &key));
+                self.failed = true;
+            }
+            Written::Conflict => self.failed = true,
+            Written::Terminating => {}
+        }
+        Ok(())
+    }
+
+    fn note_in_place(&self, output: &Output) {
+        let found = self.context.world().config_map(&output.1).is_some();
+        self.context.memory().note_in_place(&self.unit, found.then(|| output.clone()).into_iter().collect());
+    }
+
+    /// Nothing holds the object any more: its CA goes with it.
+    async fn clean_up(mut self) -> Ended {
+        // Only what was read as a CA of ours is known; a Secret of someone else with its name stays.
+        let authority = self.context.world().authority(self.name).map(|facts| facts.uid.clone());
+        let deleted = match authority {
+            Some(uid) => {
+                delete::<Secret>(&self.context.client, &self.namespace, &format!("{}-ca", self.name), &uid).await
+            }
+            None => Ok(()),
+        };
+        let result = match deleted.map_err(Error::from) {
+            Ok(()) => self.finalizers(|finalizers| finalizers.retain(|finalizer| finalizer != FINALIZER)).await,
+            Err(error) => Err(error),
+        };
+        self.conclude(result);
+        if self.failed { Ended::Failed } else { Ended::Done }
+    }
+
+    async fn report(mut self) -> Ended {
+        let fences = self.context.world().namespaces_of(self.name);
+        let contests = fences.iter().filter_map(|namespace| super::fence::contest(self.context, namespace));
+        self.outcome.problems.extend(contests);
+        let (object, status) = {
+            let world = self.context.world();
+            let Some(object) = world.domain(self.name).cloned() else { return Ended::Done };
+            (object, domain_status(&world, self.name, &self.outcome, self.now))
+        };
+        if let Some(status) = status.filter(|status| object.status.as_ref() != Some(status)) {
+            let transition =
+                super::transition(object.status.as_ref().map(|s| s.conditions.as_slice()), &status.conditions);
+            let api = Api::<TrustDomain>::all(self.context.client.clone());
+            match write_status(&api, self.name, &status).await {
+                Ok(Some(mut written)) => {
+                    written.metadata.managed_fields = None;
+                    self.context.fold_own(&self.unit, [Change::Domain(self.name.to_owned(), Some(Arc::new(written)))]);
+                }
+                Ok(None) => return Ended::Done,
+                Err(error) => {
+                    self.conclude(Err(error.into()));
+                    return Ended::Failed;
+                }
+            }
+            if let Some((reason, message)) = transition {
+                self.context.events.warning(object.as_ref(), reason, message).await;
+            }
+        }
+        if let Some((reason, note)) = self.event.take() {
+            self.context.events.normal(object.as_ref(), reason, note).await;
+        }
+        if let Some(note) = self.corrected.take() {
+            self.context.events.warning(object.as_ref(), Reason::DriftCorrected, note).await;
+        }
+        match (self.failed, self.again, self.context.clock.skew()) {
+            (true, ..) => Ended::Failed,
+            (_, Some(again), _) => Ended::At(again),
+            (.., Some(_)) => Ended::After(SKEW_PAUSE),
+            _ => Ended::Done,
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! Reconciling a ServiceIdentity: its Secrets, its ConfigMap, its NetworkPolicy, its status.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Api;
+use ringfence_core::api::{CertificateAlgorithm, ConditionType, Reason, ServiceIdentity};
+use ringfence_core::jwt::{
+    RegenerateReason, SigningKey, key_algorithm, rewrite_signing_key_secret, signing_key_secret_data,
+};
+use ringfence_core::pki::{
+    PrivateKey, ReissueReason, SecretData, issue_leaf, next_renewal, rewrite_tls_secret, tls_secret_data,
+};
+use ringfence_core::plan::{
+    CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, leaf_profile,
+    name_taken, refused_step, signing_key_secret, tls_secret,
+};
+use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
+
+use super::clock::SKEW_PAUSE;
+use super::contest::{Output, contested};
+use super::context::Context;
+use super::error::{Error, write_failed};
+use super::queue::Ended;
+use super::write::{Written, delete, write, write_status};
+
+/// One pass over one identity.
+struct Pass<'a> {
+    context: &'a Context,
+    unit: Unit,
+    key: &'a NamespacedName,
+    now: Timestamp,
+    outcome: Outcome,
+    failed: bool,
+    /// When to look again although nothing failed.
+    again: Option<Timestamp>,
+    events: Vec<(Reason, String)>,
+}
+
+/// Brings one identity to what is declared.
+pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended {
+    let mut pass = Pass {
+        context,
+        unit: Unit::Identity(key.clone()),
+        key,
+        now: context.clock.now(),
+        outcome: Outcome::default(),
+        failed: false,
+        again: None,
+        events: Vec::new(),
+    };
+    let (plan, refused) = {
+        let world = context.world();
+        (identity_plan(&world, key, pass.now), refused_step(&world, key))
+    };
+    match &plan {
+        Some(plan) => pass.carry_out(plan).await,
+        None => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
+    }
+    pass.report().await
+}
+
+impl Pass<'_> {
+    async fn carry_out(&mut self, plan: &IdentityPlan) {
+        if let Some(problem) = self.context.skew() {
+            self.outcome.problems.push(problem);
+        } else {
+            self.certificate(plan).await;
+            self.signing_key(plan).await;
+        }
+        if self.closes(plan) {
+            self.network_policy(plan.identity.network_policy(), &plan.network_policy).await;
+            self.trust(plan).await;
+        } else {
+            self.trust(plan).await;
+            self.network_policy(plan.identity.network_policy(), &plan.network_policy).await;
+        }
+        if !self.failed {
+            self.context.memory().edges.insert(self.key.clone(), plan.edges.clone());
+        }
+    }
+
+    /// Whether an edge goes that was there: after a restart, which has forgotten what was there, one might.
+    fn closes(&self, plan: &IdentityPlan) -> bool {
+        match self.context.memory().edges.get(self.key) {
+            Some(before) => !before.is_subset(&plan.edges),
+            None => matches!(&plan.network_policy, Step::Write { replaces: Some(_), .. } | Step::Delete { .. }),
+        }
+    }
+
+    async fn certificate(&mut self, plan: &IdentityPlan) {
+        let result = match &plan.certificate {
+            CertificateStep::Keep | CertificateStep::Blocked(_) => return,
+            CertificateStep::Issue { reason, replaces } => {
+                let output = self.output("Secret", &plan.identity.tls_secret);
+                let corrects = match replaces {
+                    Some(_) => may_be_contested(*reason),
+                    None => self.context.memory().was_in_place(&self.unit, &output),
+                };
+                if corrects && self.leaves_alone(&output) {
+                    return;
+                }
+                let renewed = replaces.is_some();
+                let note = format!("certificate for {} ({})", plan.identity.spiffe_id, reason.as_str());
+                let issued = self.issue(plan, replaces.clone()).await;
+                if corrects && matches!(issued, Ok(true)) {
+                    self.context.memory().contests.corrected(&output, self.now);
+                }
+                match issued {
+                    Ok(true) if corrects && is_drift(*reason) => {
+                        Ok(Some((Reason::DriftCorrected, format!("issued a new {note}"))))
+                    }
+                    Ok(true) if renewed => Ok(Some((Reason::Renewed, format!("renewed the {note}")))),
+                    Ok(true) => Ok(Some((Reason::Issued, format!("issued the {note}")))),
+                    Ok(false) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+            CertificateStep::Rewrite { reason, replaces } => {
+                let generations = self.context.world().generations(&plan.identity.domain).cloned();
+                let Some(generations) = generations else { return };
+                let output = self.output("Secret", &plan.identity.tls_secret);
+                let rewritten = self.rewrite(&output, replaces, |data| {
+                    let data = rewrite_tls_secret(data, &generations).map_err(|error| error.to_string())?;
+                    Ok(tls_secret(&plan.identity, &plan.owner, data))
+                });
+                rewritten.await.map(|done| done.then(|| put_right(&output, reason.as_str())))
+            }
+        };
+        self.conclude(result);
+    }
+
+    async fn issue(&mut self, plan: &IdentityPlan, replaces: Option<(String, String)>) -> Result<bool, Error> {
+        let identity = &plan.identity;
+        let generations = self.context.world().generations(&identity.domain).cloned();
+        let Some((generations, profile)) = generations.map(|generations| (generations, leaf_profile(identity))) else {
+            return Ok(false);
+        };
+        let Some(authority) = generations.signing() else { return Ok(false) };
+        let key = self.private_key(profile.algorithm).await?;
+        let leaf = issue_leaf(&profile, authority, &key, &self.context.entropy.serial(), self.now)?;
+        let secret = tls_secret(identity, &plan.owner, tls_secret_data(&leaf, &generations));
+        self.write_secret(&identity.tls_secret, secret, replaces).await
+    }
+
+    async fn signing_key(&mut self, plan: &IdentityPlan) {
+        let (Some(step), Some((algorithm, name))) = (&plan.signing_key, &plan.identity.signing_key) else { return };
+        let result = match step {
+            SigningKeyStep::Keep | SigningKeyStep::Blocked(_) => return,
+            SigningKeyStep::Generate { reason, replaces } => {
+                let output = self.output("Secret", name);
+                let corrects = match replaces {
+                    Some(_) => *reason != RegenerateReason::AlgorithmChanged,
+                    None => self.context.memory().was_in_place(&self.unit, &output),
+                };
+                if corrects && self.leaves_alone(&output) {
+                    return;
+                }
+                let note = format!("generated the signing key in Secret {name} ({})", reason.as_str());
+                let generated = async {
+                    let key = SigningKey::new(self.private_key(key_algorithm(*algorithm)).await?, *algorithm)?;
+                    let secret = signing_key_secret(&plan.identity, &plan.owner, signing_key_secret_data(&key, None));
+                    match secret {
+                        Some(secret) => self.write_secret(name, secret, replaces.clone()).await,
+                        None => Ok(false),
+                    }
+                };
+                let generated = generated.await;
+                if corrects && matches!(generated, Ok(true)) {
+                    self.context.memory().contests.corrected(&output, self.now);
+                }
+                let event = if corrects { Reason::DriftCorrected } else { Reason::SigningKeyGenerated };
+                generated.map(|done| done.then_some((event, note)))
+            }
+            SigningKeyStep::Rewrite { reason, replaces } => {
+                let output = self.output("Secret", name);
+                let rewritten = self.rewrite(&output, replaces, |data| {
+                    let data = rewrite_signing_key_secret(data).map_err(|error| error.to_string())?;
+                    signing_key_secret(&plan.identity, &plan.owner, data)
+                        .ok_or_else(|| "the identity has no signing key".to_owned())
+                });
+                rewritten.await.map(|done| done.then(|| put_right(&output, reason.as_str())))
+            }
+        };
+        self.conclude(result);
+    }
+
+    /// RSA keys take long to find: not on a thread that others wait for.
+    async fn private_key(&self, algorithm: CertificateAlgorithm) -> Result<PrivateKey, Error> {
+        let entropy = Arc::clone(&self.context.entropy);
+        Ok(match algorithm {
+            CertificateAlgorithm::Rsa2048 | CertificateAlgorithm::Rsa3072 | CertificateAlgorithm::Rsa4096 => {
+                tokio::task::spawn_blocking(move || entropy.private_key(algorithm)).await??
+            }
+            _ => entropy.private_key(algorithm)?,
+        })
+    }
+
+    /// Reads a Secret of ours, for its key alone, and writes it back as it should be. One that is not as it was when this
+    /// was planned is planned again.
+    async fn rewrite(
+        &mut self,
+        output: &Output,
+        replaces: &(String, String),
+        put_right: impl FnOnce(&SecretData) -> Result<Secret, String>,
+    ) -> Result<bool, Error> {
+        if self.leaves_alone(output) {
+            return Ok(false);
+        }
+        let name = &output.1.name;
+        let api = Api::<Secret>::namespaced(self.context.client.clone(), &self.key.namespace);
+        let (uid, version) = replaces;
+        let planned = |found: &Secret| {
+            found.metadata.uid.as_ref() == Some(uid) && found.metadata.resource_version.as_ref() == Some(version)
+        };
+        let Some(found) = api.get_opt(name).await?.filter(planned) else {
+            self.failed = true;
+            return Ok(false);
+        };
+        let data = found.data.as_ref().map(SecretData::from).unwrap_or_default();
+        let secret = put_right(&data).map_err(Error::Rewrite)?;
+        let done = self.write_secret(name, secret, Some(replaces.clone())).await?;
+        if done {
+            self.context.memory().contests.corrected(output, self.now);
+        }
+        Ok(done)
+    }
+
+    async fn write_secret(
+        &mut self,
+        name: &str,
+        secret: Secret,
+        replaces: Option<(String, String)>,
+    ) -> Result<bool, Error> {
+        let key = NamespacedName::new(self.key.namespace.clone(), name);
+        let written = write(&self.context.client, secret, replaces).await?;
+        Ok(self.fold(written, &key, "Secret", |key, secret: &Secret| {
+            Change::Secret(key, Some(OutputFacts::<SecretFacts>::from(secret)))
+        }))
+    }
+
+    async fn trust(&mut self, plan: &IdentityPlan) {
+        let Step::Write { desired, replaces, drift } = &plan.trust else { return };
+        let output = self.output("ConfigMap", &plan.identity.trust_config_map());
+        let drift = *drift || replaces.is_none() && self.context.memory().was_in_place(&self.unit, &output);
+        if drift && self.leaves_alone(&output) {
+            return;
+        }
+        let result = write::<ConfigMap>(&self.context.client, desired.as_ref().clone(), replaces.clone()).await;
+        let fold = |key, object: &ConfigMap| Change::ConfigMap(key, Some(object.into()));
+        let result = result.map_err(Error::from).map(|written| self.fold_content(written, &output, drift, fold));
+        self.conclude(result);
+    }
+
+    async fn network_policy(&mut self, name: String, step: &Step<NetworkPolicy>) {
+        let output = self.output("NetworkPolicy", &name);
+        let key = output.1.clone();
+        let result = match step {
+            Step::Keep | Step::Blocked(_) => return,
+            Step::Delete { uid } => {
+                let deleted = delete::<NetworkPolicy>(&self.context.client, &key.namespace, &key.name, uid).await;
+                deleted.map_err(Error::from).map(|()| {
+                    self.context.fold_own(&self.unit, [Change::NetworkPolicy(key, None)]);
+                    None
+                })
+            }
+            Step::Write { desired, replaces, drift } => {
+                let drift = *drift || replaces.is_none() && self.context.memory().was_in_place(&self.unit, &output);
+                if drift && self.leaves_alone(&output) {
+                    return;
+                }
+                let result =
+                    write::<NetworkPolicy>(&self.context.client, desired.as_ref().clone(), replaces.clone()).await;
+                let fold = |key, object: &NetworkPolicy| Change::NetworkPolicy(key, Some(object.into()));
+                result.map_err(Error::from).map(|written| self.fold_content(written, &output, drift, fold))
+            }
+        };
+        self.conclude(result);
+    }
+
+    /// Folds what a write was answered with; returns whether it was done.
+    fn fold<K>(
+        &mut self,
+        written: Written<K>,
+        key: &NamespacedName,
+        kind: &str,
+        change: impl FnOnce(NamespacedName, &K) -> Change,
+    ) -> bool {
+        match written {
+            Written::Done(object) => {
+                self.context.fold_own(&self.unit, [change(key.clone(), &object)]);
+                return true;
+            }
+            Written::Found(object) => {
+                self.context.fold_own(&self.unit, [change(key.clone(), &object)]);
+                self.failed = true;
+            }
+            // Nothing tells when it goes: it is looked at again and again, with growing pauses.
+            Written::Taken => {
+                self.outcome.problems.push(name_taken(kind, key));
+                self.failed = true;
+            }
+            Written::Conflict => self.failed = true,
+            Written::Terminating => self.outcome.problems.push(Problem {
+                condition: ConditionType::Programmed,
+                reason: Reason::NamespaceTerminating,
+                message: format!("namespace {} is being deleted: nothing is written any more", key.namespace),
+            }),
+        }
+        false
+    }
+
+    /// Folds an output whose whole content was written.
+    fn fold_content<K>(
+        &mut self,
+        written: Written<K>,
+        output: &Output,
+        drift: bool,
+        change: impl FnOnce(NamespacedName, &K) -> Change,
+    ) -> Option<(Reason, String)> {
+        let done = self.fold(written, &output.1, output.0, change);
+        if done && drift {
+            self.context.memory().contests.corrected(output, self.now);
+        }
+        (done && drift).then(|| (Reason::DriftCorrected, format!("put {} {} right", output.0, output.1.name)))
+    }
+
+    fn output(&self, kind: &'static str, name: &str) -> Output {
+        (kind, NamespacedName::new(self.key.namespace.clone(), name))
+    }
+
+    /// Whether an output has been put right so often lately that someone must be fighting over it.
+    fn leaves_alone(&mut self, output: &Output) -> bool {
+        let until = self.context.memory().contests.until(output, self.now);
+        if let Some(until) = until {
+            self.outcome.problems.push(contested(output, until));
+            self.again = self.again.into_iter().chain([until]).min();
+        }
+        until.is_some()
+    }
+
+    fn conclude(&mut self, result: Result<Option<(Reason, String)>, Error>) {
+        match result {
+            Ok(event) => self.events.extend(event),
+            Err(error) => {
+                self.failed = true;
+                self.outcome.problems.push(write_failed(&error));
+            }
+        }
+    }
+
+    async fn report(mut self) -> Ended {
+        let (object, status, done) = {
+            let world = self.context.world();
+            let Some(object) = world.service_identity(self.key).cloned() else {
+                let mut memory = self.context.memory();
+                memory.edges.remove(self.key);
+                memory.unprogrammed.remove(self.key);
+                memory.forget(&self.unit);
+                return Ended::Done;
+            };
+            let plan = identity_plan(&world, self.key, self.now);
+            (
+                object,
+                identity_status(&world, self.key, &self.outcome, self.now),
+                plan.is_some_and(|plan| plan.is_done()),
+            )
+        };
+        self.note_programmed(done);
+        self.note_in_place();
+        if let Some(status) = status.filter(|status| object.status.as_ref() != Some(status)) {
+            let transition =
+                super::transition(object.status.as_ref().map(|s| s.conditions.as_slice()), &status.conditions);
+            let api = Api::<ServiceIdentity>::namespaced(self.context.client.clone(), &self.key.namespace);
+            match write_status(&api, &self.key.name, &status).await {
+                Ok(Some(mut written)) => {
+                    written.metadata.managed_fields = None;
+                    self.context.fold_own(&self.unit, [Change::Identity(self.key.clone(), Some(Arc::new(written)))]);
+                    if !done {
+                        // What is on record now, such as the key that is to be expected, may leave nothing to do.
+                        self.context.queue.add([self.unit.clone()]);
+                    }
+                }
+                Ok(None) => return Ended::Done,
+                // It was stored under a looser schema, and the API server takes no status for it: until it is changed,
+                // only an event can say so.
+                Err(kube::Error::Api(refusal)) if refusal.is_invalid() => {
+                    if let Some((reason, message)) = transition {
+                        self.context.events.warning(object.as_ref(), reason, message).await;
+                    }
+                    return Ended::Done;
+                }
+                Err(error) => {
+                    self.conclude(Err(error.into()));
+                    return Ended::Failed;
+                }
+            }
+            if let Some((reason, message)) = transition {
+                self.context.events.warning(object.as_ref(), reason, message).await;
+            }
+        }
+        self.publish(&object).await;
+        match (self.failed, self.again, done) {
+            (true, ..) => Ended::Failed,
+            (_, Some(again), _) => Ended::At(again),
+            (.., false) if self.context.clock.skew().is_some() => Ended::After(SKEW_PAUSE),
+            _ => self.until_renewal(),
+        }
+    }
+
+    /// One event for one pass: what was issued and what was put right.
+    async fn publish(&self, object: &ServiceIdentity) {
+        let notes = |drift: bool| {
+            let of_kind = self.events.iter().filter(|(reason, _)| (*reason == Reason::DriftCorrected) == drift);
+            let notes: Vec<&str> = of_kind.clone().map(|(_, note)| note.as_str()).collect();
+            of_kind.map(|(reason, _)| *reason).next().map(|reason| (reason, notes.join(", ")))
+        };
+        if let Some((reason, notes)) = notes(true) {
+            self.context.events.warning(object, reason, format!("someone else changed an output: {notes}")).await;
+        }
+        if let Some((reason, notes)) = notes(false) {
+            self.context.events.normal(object, reason, notes).await;
+        }
+    }
+
+    /// Remembers which outputs are in place, so that a missing one is known to have been deleted by someone else.
+    fn note_in_place(&self) {
+        let mut outputs = BTreeSet::new();
+        {
+            let world = self.context.world();
+            let Some(identity) = world.identity(self.key) else { return };
+            let is_ours = |owner: Option<&String>| owner == Some(&identity.uid);
+            let secrets = [Some(&identity.tls_secret), identity.signing_key.as_ref().map(|(_, name)| name)];
+            let secrets = secrets.into_iter().flatten().map(|name| self.output("Secret", name));
+            outputs.extend(
+                secrets.filter(|output| is_ours(world.secret(&output.1).and_then(|found| found.owner_uid.as_ref()))),
+            );
+            let trust = self.output("ConfigMap", &identity.trust_config_map());
+            let found = world.config_map(&trust.1).and_then(|found| found.owner_uid.as_ref());
+            outputs.extend(is_ours(found).then_some(trust));
+            let policy = self.output("NetworkPolicy", &identity.network_policy());
+            let found = world.network_policy(&policy.1).and_then(|found| found.owner_uid.as_ref());
+            outputs.extend(is_ours(found).then_some(policy));
+        }
+        self.context.memory().note_in_place(&self.unit, outputs);
+    }
+
+    /// Remembers whether everything is written, and lets the policies of the identity know when that changes.
+    fn note_programmed(&self, done: bool) {
+        let mut memory = self.context.memory();
+        let changed =
+            if done { memory.unprogrammed.remove(self.key) } else { memory.unprogrammed.insert(self.key.clone()) };
+        drop(memory);
+        if changed {
+            let policies: Vec<Unit> =
+                self.context.world().judged_of(self.key).map(|judged| Unit::Policy(judged.key.clone())).collect();
+            self.context.queue.add(policies);
+        }
+    }
+
+    fn until_renewal(&self) -> Ended {
+        let world = self.context.world();
+        let renewal = world.identity(self.key).and_then(|identity| {
+            let found = world.secret(&NamespacedName::new(self.key.namespace.clone(), identity.tls_secret.clone()))?;
+            let SecretFacts::Certificate(Ok(facts)) = &found.content else { return None };
+            next_renewal(facts, world.generations(&identity.domain)?, &identity.uid)
+        });
+        renewal.map_or(Ended::Done, Ended::At)
+    }
+}
+
+/// Whether a certificate is issued anew for something that may be someone's doing; the other reasons follow from what is
+/// declared, and come no more often than that changes.
+fn may_be_contested(reason: ReissueReason) -> bool {
+    !matches!(
+        reason,
+        ReissueReason::NamesChanged
+            | ReissueReason::AlgorithmChanged
+            | ReissueReason::IssuerSuperseded
+            | ReissueReason::DurationChanged
+    )
+}
+
+/// Whether it certainly is someone's doing.
+fn is_drift(reason: ReissueReason) -> bool {
+    matches!(
+        reason,
+        ReissueReason::Missing | ReissueReason::Malformed | ReissueReason::KeyMismatch | ReissueReason::WrongIdentity
+    )
+}
+
+fn put_right((kind, key): &Output, reason: &str) -> (Reason, String) {
+    (Reason::DriftCorrected, format!("put {kind} {} right ({reason})", key.name))
+}

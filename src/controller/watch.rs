@@ -1,0 +1,208 @@
+//! Watches, each folded at once into changes of the world: the objects themselves are dropped.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::stream::{BoxStream, StreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
+use kube::core::{DeserializeGuard, Resource};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client};
+use ringfence_core::api::{AccessPolicy, GROUP, ServiceIdentity, TrustDomain};
+use ringfence_core::pki::{CaGenerations, SecretData};
+use ringfence_core::world::{
+    AUTHORITY_SECRET_TYPE, AuthorityFacts, Change, DNS_NAMESPACE, DNS_SERVICE, ForeignPolicy, MANAGED_BY,
+    MANAGED_BY_LABEL, NamespaceFacts, NamespacedName, OutputFacts, PodFacts, ServiceFacts, World, service_cidrs,
+};
+use serde::de::DeserializeOwned;
+use tracing::{info, warn};
+
+/// What a watch tells.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// Changes of the world.
+    Changed(Vec<Change>),
+    /// An object of ours that can't be read: it was stored under a looser schema.
+    Malformed {
+        /// Plural of its kind.
+        plural: &'static str,
+        /// Which.
+        key: NamespacedName,
+        /// Why.
+        error: String,
+    },
+    /// The first listing of one watch is complete.
+    Listed,
+}
+
+/// All watches, and how many of them there are.
+pub(super) fn all(client: &Client, operator_namespace: &str) -> (BoxStream<'static, Seen>, usize) {
+    let everything = watcher::Config::default;
+    let ours = || watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+    let endpoints = |service: &str| watcher::Config::default().labels(&format!("kubernetes.io/service-name={service}"));
+    let own = operator_namespace.to_owned();
+    let streams = vec![
+        own_kind::<TrustDomain>(client, "trustdomains", |key, object| Change::Domain(key.name, object)),
+        own_kind::<ServiceIdentity>(client, "serviceidentities", Change::Identity),
+        own_kind::<AccessPolicy>(client, "accesspolicies", Change::Policy),
+        folded(Api::<Namespace>::all(client.clone()), everything(), |key, object| {
+            vec![Change::Namespace(key.name, object.map(NamespaceFacts::from))]
+        }),
+        folded(Api::<Service>::all(client.clone()), everything(), |key, object| {
+            vec![Change::Service(key, object.map(ServiceFacts::from))]
+        }),
+        folded(Api::<Pod>::all(client.clone()), everything(), |key, object| {
+            vec![Change::Pod(key, object.and_then(PodFacts::of))]
+        }),
+        folded(Api::<Node>::all(client.clone()), everything(), |key, object| {
+            vec![World::node_change(key.name, object)]
+        }),
+        folded(Api::<ServiceCIDR>::all(client.clone()), everything(), |key, object| {
+            vec![Change::ServiceCidr(key.name, object.map(service_cidrs))]
+        }),
+        folded(Api::<EndpointSlice>::namespaced(client.clone(), "default"), endpoints("kubernetes"), |key, object| {
+            vec![Change::ApiServer(key.name, object.map(Into::into))]
+        }),
+        folded(
+            Api::<EndpointSlice>::namespaced(client.clone(), DNS_NAMESPACE),
+            endpoints(DNS_SERVICE),
+            |key, object| vec![Change::DnsEndpoints(key.name, object.map(Into::into))],
+        ),
+        folded(Api::<Secret>::all(client.clone()), ours(), |key, object| {
+            vec![Change::Secret(key, object.map(OutputFacts::from))]
+        }),
+        folded(Api::<Secret>::namespaced(client.clone(), &own), everything(), |key, object| {
+            operator_secret(key, object)
+        }),
+        folded(Api::<ConfigMap>::all(client.clone()), ours(), |key, object| {
+            vec![Change::ConfigMap(key, object.map(OutputFacts::from))]
+        }),
+        folded(Api::<NetworkPolicy>::all(client.clone()), everything(), network_policy),
+    ];
+    let count = streams.len();
+    (futures::stream::select_all(streams).boxed(), count)
+}
+
+/// The changes that a Secret of the operator's namespace makes.
+pub(super) fn operator_secret(key: NamespacedName, secret: Option<&Secret>) -> Vec<Change> {
+    let version = secret.and_then(|secret| secret.metadata.resource_version.clone());
+    let mut changes = Vec::new();
+    if let Some(domain) = key.name.strip_suffix("-ca") {
+        let authority = secret.filter(|secret| secret.type_.as_deref() == Some(AUTHORITY_SECRET_TYPE)).map(|secret| {
+            let data = secret.data.as_ref().map(SecretData::from).unwrap_or_default();
+            AuthorityFacts {
+                uid: secret.metadata.uid.clone().unwrap_or_default(),
+                resource_version: version.clone().unwrap_or_default(),
+                generations: CaGenerations::from_secret_data(&data).map(Arc::new).map_err(|error| error.to_string()),
+            }
+        });
+        changes.push(Change::Authority(domain.to_owned(), authority));
+    }
+    changes.push(Change::OperatorSecret(key.name, version));
+    changes
+}
+
+/// Ours has the name that its owner's has, and the garbage collector removes it when there is no such owner; anything else
+/// is foreign, whatever it says about itself.
+fn network_policy(key: NamespacedName, policy: Option<&NetworkPolicy>) -> Vec<Change> {
+    let output = key.name.strip_prefix("ringfence-");
+    let ours = policy.is_some_and(|policy| {
+        let owner = policy.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+        owner.filter(|owner| owner.api_version.starts_with(GROUP)).is_some_and(|owner| match output {
+            Some("baseline") => owner.kind == TrustDomain::kind(&()),
+            Some(identity) => owner.kind == ServiceIdentity::kind(&()) && owner.name == identity,
+            None => false,
+        })
+    });
+    let foreign = policy.filter(|_| !ours).and_then(|policy| policy.spec.clone());
+    vec![
+        Change::NetworkPolicy(key.clone(), policy.filter(|_| output.is_some()).map(Into::into)),
+        Change::ForeignPolicy(key, foreign.map(|spec| Arc::new(ForeignPolicy { spec }))),
+    ]
+}
+
+fn name_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> NamespacedName {
+    NamespacedName::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+/// Watches one of the three kinds. An object that can't be read counts as missing and is reported.
+fn own_kind<K>(
+    client: &Client,
+    plural: &'static str,
+    change: fn(NamespacedName, Option<Arc<K>>) -> Change,
+) -> BoxStream<'static, Seen>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let api = Api::<DeserializeGuard<K>>::all(client.clone());
+    track(watch(api, watcher::Config::default()), plural, move |key, object| match object {
+        None => Seen::Changed(vec![change(key, None)]),
+        Some(DeserializeGuard(Ok(mut object))) => {
+            object.meta_mut().managed_fields = None;
+            Seen::Changed(vec![change(key, Some(Arc::new(object)))])
+        }
+        Some(DeserializeGuard(Err(error))) => Seen::Malformed { plural, key, error: error.error },
+    })
+}
+
+fn folded<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    changes: impl Fn(NamespacedName, Option<&K>) -> Vec<Change> + Send + 'static,
+) -> BoxStream<'static, Seen>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let kind = std::any::type_name::<K>().rsplit("::").next().unwrap_or_default();
+    track(watch(api, config), kind, move |key, object| Seen::Changed(changes(key, object.as_ref())))
+}
+
+/// Follows one watch through its interruptions: what is missing from a new listing is gone.
+fn track<K>(
+    stream: impl futures::Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+    kind: &'static str,
+    seen: impl Fn(NamespacedName, Option<K>) -> Seen + Send + 'static,
+) -> BoxStream<'static, Seen>
+where
+    K: Resource<DynamicType = ()> + Send + 'static,
+{
+    let (mut known, mut listing) = (BTreeSet::<NamespacedName>::new(), BTreeSet::<NamespacedName>::new());
+    let mut listed = false;
+    let events = stream.default_backoff().flat_map(move |event| {
+        let mut out = Vec::new();
+        match event {
+            Ok(Event::Init) => listing.clear(),
+            Ok(Event::InitApply(object)) => {
+                let key = name_of(object.meta());
+                listing.insert(key.clone());
+                out.push(seen(key, Some(object)));
+            }
+            Ok(Event::InitDone) => {
+                let current = std::mem::take(&mut listing);
+                out.extend(known.difference(&current).map(|gone| seen(gone.clone(), None)));
+                known = current;
+                if !std::mem::replace(&mut listed, true) {
+                    info!(kind, objects = known.len(), "first list is complete");
+                    out.push(Seen::Listed);
+                }
+            }
+            Ok(Event::Apply(object)) => {
+                let key = name_of(object.meta());
+                known.insert(key.clone());
+                out.push(seen(key, Some(object)));
+            }
+            Ok(Event::Delete(object)) => {
+                let key = name_of(object.meta());
+                known.remove(&key);
+                out.push(seen(key, None));
+            }
+            Err(error) => warn!(kind, %error, "the watch was interrupted and is resumed"),
+        }
+        futures::stream::iter(out)
+    });
+    events.boxed()
+}

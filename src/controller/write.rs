@@ -1,0 +1,133 @@
+//! Writing: create first, later writes bound to the UID and version that are known, and nothing of others is touched.
+
+use std::fmt::Debug;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::{NamespaceResourceScope, Resource};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Field manager, event reporter and Lease name.
+pub(super) const MANAGER: &str = "ringfence";
+
+/// What came of a write.
+#[derive(Debug)]
+pub(super) enum Written<K> {
+    /// It is written; the object as the API server answered.
+    Done(K),
+    /// An object of that name exists and is ours, although it was not known: to be planned again with what is in it.
+    Found(K),
+    /// An object of that name exists and is someone else's.
+    Taken,
+    /// The version that was to be replaced is not current any more: look again.
+    Conflict,
+    /// The namespace is being deleted.
+    Terminating,
+}
+
+/// Creates an object, or replaces the version that is known of it.
+pub(super) async fn write<K>(
+    client: &Client,
+    mut desired: K,
+    replaces: Option<(String, String)>,
+) -> kube::Result<Written<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    let metadata = desired.meta().clone();
+    let api = Api::<K>::namespaced(client.clone(), metadata.namespace.as_deref().unwrap_or_default());
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    if let Some((uid, version)) = replaces {
+        let fresh = desired.clone();
+        bind(desired.meta_mut(), uid.clone(), version);
+        return match api.replace(name, &params, &desired).await {
+            Err(kube::Error::Api(status)) if status.is_invalid() && is_frozen(&api, name).await? => {
+                // Someone made it immutable, so that it would stay as it is: another one takes its place.
+                delete::<K>(client, metadata.namespace.as_deref().unwrap_or_default(), name, &uid).await?;
+                replaced(api.create(&params, &fresh).await)
+            }
+            answer => replaced(answer),
+        };
+    }
+    match api.create(&params, &desired).await {
+        Ok(object) => Ok(Written::Done(object)),
+        Err(error) if is_terminating(&error) => Ok(Written::Terminating),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            let Some(found) = api.get_opt(name).await? else { return Ok(Written::Conflict) };
+            let is_ours =
+                controller(found.meta()).map(|owner| &owner.uid) == controller(&metadata).map(|owner| &owner.uid);
+            Ok(if is_ours { Written::Found(found) } else { Written::Taken })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes this very object; one that is gone already is as good.
+pub(super) async fn delete<K>(client: &Client, namespace: &str, name: &str, uid: &str) -> kube::Result<()>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match Api::<K>::namespaced(client.clone(), namespace).delete(name, &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a status; nothing for an object that is gone.
+pub(super) async fn write_status<K, S>(api: &Api<K>, name: &str, status: &S) -> kube::Result<Option<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    S: Serialize,
+{
+    let patch = serde_json::json!({
+        "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": name }, "status": status,
+    });
+    match api.patch_status(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await {
+        Ok(object) => Ok(Some(object)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a Secret or a ConfigMap is immutable.
+async fn is_frozen<K>(api: &Api<K>, name: &str) -> kube::Result<bool>
+where
+    K: Clone + Debug + DeserializeOwned + Serialize,
+{
+    let found = api.get_opt(name).await?;
+    Ok(found.and_then(|found| serde_json::to_value(found).ok()).is_some_and(|found| found["immutable"] == true))
+}
+
+fn bind(metadata: &mut ObjectMeta, uid: String, resource_version: String) {
+    metadata.uid = Some(uid);
+    metadata.resource_version = Some(resource_version);
+}
+
+fn replaced<K>(answer: kube::Result<K>) -> kube::Result<Written<K>> {
+    match answer {
+        Ok(object) => Ok(Written::Done(object)),
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(Written::Conflict),
+        Err(error) => Err(error),
+    }
+}
+
+/// The controller that owns an object: whose it is.
+fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+}
+
+fn is_terminating(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status
+            .details
+            .as_ref()
+            .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")),
+        _ => false,
+    }
+}
