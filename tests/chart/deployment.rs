@@ -1,0 +1,117 @@
+//! The operator's pod: restricted, probed, and told what the values say.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Capabilities, SecurityContext, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::helm::{NAMESPACE, of_kind, render};
+
+fn deployment(values: &Value) -> Deployment {
+    let mut found = of_kind::<Deployment>(&render(values));
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+#[test]
+fn the_pod_meets_the_restricted_pod_security_standard() {
+    let pod = deployment(&json!({})).spec.unwrap().template.spec.unwrap();
+    let context = pod.security_context.clone().unwrap();
+    assert_eq!(context.run_as_non_root, Some(true));
+    assert_ne!(context.run_as_user, Some(0));
+    assert_eq!(context.seccomp_profile.unwrap().type_, "RuntimeDefault");
+    assert_eq!((pod.host_network, pod.host_pid, pod.host_ipc), (None, None, None));
+    assert!(pod.volumes.is_none() && pod.init_containers.is_none());
+    assert_eq!(pod.containers.len(), 1);
+    let wanted = SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+        ..SecurityContext::default()
+    };
+    assert_eq!(pod.containers[0].security_context, Some(wanted));
+    assert!(pod.containers[0].ports.iter().flatten().all(|port| port.host_port.is_none()));
+}
+
+#[test]
+fn the_pod_is_probed_where_the_operator_answers() {
+    let pod = deployment(&json!({})).spec.unwrap().template.spec.unwrap();
+    let container = &pod.containers[0];
+    let health = container.ports.iter().flatten().find(|port| port.name.as_deref() == Some("health")).unwrap();
+    assert_eq!(health.container_port, 8081);
+    for (probe, path) in [(&container.liveness_probe, "/livez"), (&container.readiness_probe, "/readyz")] {
+        let get = probe.as_ref().unwrap().http_get.as_ref().unwrap();
+        assert_eq!((get.path.as_deref(), &get.port), (Some(path), &IntOrString::String("health".to_owned())));
+    }
+}
+
+#[test]
+fn the_operator_has_its_own_account_and_knows_its_namespace() {
+    let documents = render(&json!({}));
+    let accounts = of_kind::<ServiceAccount>(&documents);
+    assert_eq!(accounts.len(), 1);
+    assert_eq!((accounts[0].name_any().as_str(), accounts[0].namespace().as_deref()), ("ringfence", Some(NAMESPACE)));
+    let deployment = deployment(&json!({}));
+    assert_eq!(deployment.namespace().as_deref(), Some(NAMESPACE));
+    let spec = deployment.spec.unwrap();
+    assert_eq!(spec.strategy.unwrap().type_.as_deref(), Some("Recreate"));
+    let (selected, pod) = (spec.selector.match_labels.unwrap(), spec.template);
+    let labels = pod.metadata.unwrap().labels.unwrap();
+    assert!(selected.iter().all(|(key, value)| labels.get(key) == Some(value)));
+    let pod = pod.spec.unwrap();
+    assert_eq!(pod.service_account_name.as_deref(), Some("ringfence"));
+    let container = &pod.containers[0];
+    assert_eq!(
+        container.args.as_ref().unwrap(),
+        &["operator", "--namespace=$(POD_NAMESPACE)", "--cluster-domain=cluster.local"]
+    );
+    assert_eq!(container.image.as_deref(), Some(concat!("ringfence:", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn the_values_reach_the_pod() {
+    let deployment = deployment(&json!({
+        "image": {"repository": "example/ringfence", "tag": "edge", "pullPolicy": "Always"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "cluster": {"domain": "example.local", "cidrs": ["10.0.0.0/8", "fd00::/8"], "nodeLocalDNS": ["169.254.20.10"]},
+        "log": {"filter": "ringfence=debug", "format": "human"},
+        "extraArgs": ["--health-address=[::]:8081"],
+        "resources": {"limits": {"cpu": 2, "memory": "1Gi"}},
+        "podLabels": {"team": "platform"},
+        "podAnnotations": {"example.com/note": "yes"},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "control-plane", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "system-cluster-critical",
+    }));
+    let pod = deployment.spec.unwrap().template;
+    let metadata = pod.metadata.unwrap();
+    assert_eq!(metadata.labels.unwrap()["team"], "platform");
+    assert_eq!(metadata.annotations.unwrap()["example.com/note"], "yes");
+    let pod = pod.spec.unwrap();
+    assert_eq!(pod.node_selector.unwrap()["kubernetes.io/os"], "linux");
+    assert_eq!(pod.tolerations.unwrap()[0].key.as_deref(), Some("control-plane"));
+    assert!(pod.affinity.unwrap().node_affinity.is_some());
+    assert_eq!(pod.priority_class_name.as_deref(), Some("system-cluster-critical"));
+    let container = &pod.containers[0];
+    assert_eq!(container.image.as_deref(), Some("example/ringfence:edge"));
+    assert_eq!(container.image_pull_policy.as_deref(), Some("Always"));
+    assert_eq!(container.resources.clone().unwrap().limits.unwrap()["memory"].0, "1Gi");
+    assert_eq!(
+        container.args.as_ref().unwrap()[2..],
+        [
+            "--cluster-domain=example.local",
+            "--cluster-cidr=10.0.0.0/8",
+            "--cluster-cidr=fd00::/8",
+            "--node-local-dns=169.254.20.10",
+            "--health-address=[::]:8081",
+        ]
+    );
+    let environment = |name: &str| {
+        let variable = container.env.iter().flatten().find(|variable| variable.name == name).unwrap();
+        variable.value.clone().unwrap()
+    };
+    assert_eq!(environment("RINGFENCE_LOG"), "ringfence=debug");
+    assert_eq!(environment("RINGFENCE_LOG_FORMAT"), "human");
+}

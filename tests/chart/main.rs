@@ -1,0 +1,10 @@
+//! The chart: what Helm makes of it, and that a real cluster takes it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it should be")]
+
+mod admission;
+mod crds;
+mod deployment;
+mod helm;
+mod install;
+mod rbac;
+mod values;

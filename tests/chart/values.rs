@@ -1,0 +1,40 @@
+//! A value that is misspelt or of the wrong type is refused, not ignored.
+
+use serde_json::{Value, json};
+
+use crate::helm::{chart, template};
+
+#[test]
+fn what_the_chart_does_not_know_is_refused() {
+    let cases = [
+        ("a misspelt value", json!({"replicaCount": 2}), "'replicaCount' not allowed"),
+        ("one below another", json!({"image": {"version": "1"}}), "'version' not allowed"),
+        ("a kind of limits", json!({"resources": {"limit": {}}}), "'limit' not allowed"),
+        ("a string for a switch", json!({"admission": {"enabled": "no"}}), "/admission/enabled"),
+        ("a number for a tag", json!({"image": {"tag": 1.37}}), "/image/tag"),
+        ("no repository", json!({"image": {"repository": ""}}), "/image/repository"),
+        ("another pull policy", json!({"image": {"pullPolicy": "Sometimes"}}), "/image/pullPolicy"),
+        ("another log format", json!({"log": {"format": "xml"}}), "/log/format"),
+        ("an address without a length", json!({"cluster": {"cidrs": ["10.0.0.0"]}}), "/cluster/cidrs/0"),
+        ("a name for an address", json!({"cluster": {"nodeLocalDNS": ["dns"]}}), "/cluster/nodeLocalDNS/0"),
+        ("one argument for a list", json!({"extraArgs": "--help"}), "/extraArgs"),
+        ("a switch for a label", json!({"podLabels": {"a": true}}), "/podLabels/a"),
+        ("a list for a selector", json!({"nodeSelector": ["a"]}), "/nodeSelector"),
+    ];
+    for (case, values, complaint) in cases {
+        let error = template(&values).failure();
+        assert!(error.contains(complaint), "{case}: {error}");
+    }
+}
+
+#[test]
+fn the_schema_knows_every_value_and_no_other() {
+    let read = |file: &str| std::fs::read_to_string(chart().join(file)).unwrap();
+    let values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let names = |value: &Value| {
+        let names = value.as_object().unwrap().keys().filter(|name| *name != "global");
+        names.cloned().collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(names(&values), names(&schema["properties"]));
+}

@@ -1,0 +1,50 @@
+//! The chart, installed with Helm into a namespace that lets in nothing but restricted pods.
+
+use std::process::Command;
+
+use crate::support::{NAMESPACE, Story};
+
+#[test]
+fn the_operator_runs_from_its_chart_with_no_rights_on_its_node() {
+    let Some(story) = Story::begin("install") else { return };
+    let namespace = story.get(&format!("namespace {NAMESPACE}"));
+    assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
+    let deployment = story.get(&format!("deployment ringfence --namespace={NAMESPACE}"));
+    assert_eq!(deployment["status"]["readyReplicas"], 1);
+
+    // The process itself, as the node's kernel sees it.
+    let process = operator_process(&story);
+    let status = inside(&story, &["cat", &format!("{process}/status")]);
+    let line = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((line("Uid:").as_str(), line("Gid:").as_str()), ("65532 65532 65532 65532", "65532 65532 65532 65532"));
+    assert_eq!((line("CapEff:").as_str(), line("CapBnd:").as_str()), ("0000000000000000", "0000000000000000"));
+    assert_eq!((line("NoNewPrivs:").as_str(), line("Seccomp:").as_str()), ("1", "2"));
+    let mounts = inside(&story, &["cat", &format!("{process}/mounts")]);
+    let root = mounts.lines().find(|mount| mount.split(' ').nth(1) == Some("/")).unwrap();
+    assert!(root.split(' ').nth(3).unwrap().split(',').any(|option| option == "ro"), "{root}");
+
+    // Nothing but the operator could get in there.
+    let refused = story.try_kubectl(&format!("run intruder --image=any --dry-run=server --namespace={NAMESPACE}"));
+    assert!(refused.unwrap_err().contains("violates PodSecurity"));
+    story.assert_rights_suffice();
+}
+
+/// The folder in /proc of the only process on the node that is called so.
+fn operator_process(story: &Story) -> String {
+    let found =
+        inside(story, &["sh", "-c", "grep --files-with-matches '^Name:.ringfence$' /proc/[0-9]*/status || true"]);
+    let processes: Vec<&str> = found.lines().collect();
+    assert_eq!(processes.len(), 1, "{found}");
+    processes[0].trim_end_matches("/status").to_owned()
+}
+
+fn inside(story: &Story, command: &[&str]) -> String {
+    let node = story.cluster().node().unwrap();
+    let mut command_on_node: Command = node.command(command[0]);
+    let output = command_on_node.args(&command[1..]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

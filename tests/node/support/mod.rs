@@ -1,0 +1,12 @@
+//! What stories share: a cluster with Ringfence in it, pods, and attempts to connect.
+
+mod declare;
+mod helm;
+mod installation;
+mod packets;
+mod story;
+
+pub use declare::{object, pod, service};
+pub use installation::NAMESPACE;
+pub use packets::{Caller, Observation, Target, come_to, without_interruption};
+pub use story::Story;

@@ -1,0 +1,151 @@
+//! Clusters with an operator: one that most stories share, and ones of their own for those that stop or skew it.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, CustomResourceExt};
+use ringfence::controller::{Clock, Operator};
+use ringfence_cluster::{Cluster, Options};
+use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
+use ringfence_core::world::Settings;
+use tokio_util::sync::CancellationToken;
+
+/// Namespace of the operator.
+pub const OPERATOR_NAMESPACE: &str = "ringfence-system";
+
+/// User name of the operator, as the chart has it.
+pub fn operator_user() -> String {
+    format!("system:serviceaccount:{OPERATOR_NAMESPACE}:ringfence")
+}
+
+/// A cluster with the three kinds installed.
+pub struct TestCluster {
+    cluster: Cluster,
+    operator_kubeconfig: PathBuf,
+}
+
+impl TestCluster {
+    /// The one that stories share.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceLock<TestCluster> = OnceLock::new();
+        Self::kept(&SHARED).await
+    }
+
+    /// One that some stories share, with an operator that runs as long as the process does.
+    pub async fn kept(cell: &'static OnceLock<Self>) -> &'static Self {
+        tokio::task::spawn_blocking(|| {
+            cell.get_or_init(|| {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                let cluster = runtime.block_on(Self::start());
+                let operation = runtime.block_on(cluster.operate());
+                std::thread::spawn(move || runtime.block_on(operation.ended()));
+                cluster
+            })
+        })
+        .await
+        .unwrap()
+    }
+
+    /// One of its own, without an operator.
+    pub async fn start() -> Self {
+        let cluster = tokio::task::spawn_blocking(|| Cluster::start(&Options::default())).await.unwrap().unwrap();
+        let operator_kubeconfig = cluster.kubeconfig_for(&operator_user(), &["system:masters"]).unwrap();
+        let this = Self { cluster, operator_kubeconfig };
+        this.install().await;
+        this
+    }
+
+    /// What a platform has before anything is declared: the kinds, the operator's namespace, and DNS.
+    async fn install(&self) {
+        let client = self.client().await;
+        let crds = Api::<CustomResourceDefinition>::all(client.clone());
+        let apply = PatchParams::apply("stories").force();
+        for crd in [TrustDomain::crd(), ServiceIdentity::crd(), AccessPolicy::crd()] {
+            let name = crd.metadata.name.clone().unwrap();
+            crds.patch(&name, &apply, &Patch::Apply(&crd)).await.unwrap();
+            super::wait_for(&crds, &name, "be established", |crd| {
+                let conditions = crd.status.as_ref().and_then(|status| status.conditions.as_ref());
+                conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True")
+            })
+            .await;
+        }
+        let namespace: Namespace =
+            super::declare::object(serde_json::json!({"metadata": {"name": OPERATOR_NAMESPACE}}));
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        let dns: Service = super::declare::object(serde_json::json!({
+            "metadata": {"name": "kube-dns", "namespace": "kube-system"},
+            "spec": {"selector": {"k8s-app": "kube-dns"}, "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+            ]},
+        }));
+        Api::<Service>::namespaced(client, "kube-system").create(&PostParams::default(), &dns).await.unwrap();
+    }
+
+    /// A client of the administrator.
+    pub async fn client(&self) -> Client {
+        Client::try_from(config(self.cluster.kubeconfig()).await).unwrap()
+    }
+
+    /// A client of anyone else.
+    pub async fn client_of(&self, user: &str, groups: &[&str]) -> Client {
+        Client::try_from(config(&self.cluster.kubeconfig_for(user, groups).unwrap()).await).unwrap()
+    }
+
+    /// The cluster itself.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Starts an operator; returns when it is ready.
+    pub async fn operate(&self) -> Operation {
+        self.operate_by(Clock::system()).await
+    }
+
+    /// Starts an operator with a clock of its own.
+    pub async fn operate_by(&self, clock: Clock) -> Operation {
+        self.operate_with(Settings::default(), clock).await
+    }
+
+    /// Starts an operator that was told something about the cluster.
+    pub async fn operate_with(&self, settings: Settings, clock: Clock) -> Operation {
+        let mut operator = Operator::new(config(&self.operator_kubeconfig).await, settings);
+        operator.clock = clock;
+        let (health, stop) = (operator.health.clone(), CancellationToken::new());
+        let running = tokio::spawn(operator.run(stop.clone()));
+        super::eventually("the operator is ready", async || health.is_ready().then_some(())).await;
+        Operation { stop, running }
+    }
+}
+
+/// An operator that runs in this process.
+pub struct Operation {
+    stop: CancellationToken,
+    running: tokio::task::JoinHandle<kube::Result<()>>,
+}
+
+impl Operation {
+    /// Stops it, as SIGTERM would.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.ended().await;
+    }
+
+    /// Ends it at once, whatever it is doing, as a crash would.
+    pub async fn kill(self) {
+        self.running.abort();
+        assert!(self.running.await.unwrap_err().is_cancelled());
+    }
+
+    async fn ended(self) {
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+async fn config(kubeconfig: &std::path::Path) -> Config {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+}

@@ -1,0 +1,25 @@
+//! What stories share: a cluster with an operator, namespaces of their own, and waiting for conditions.
+
+mod alone;
+mod cluster;
+mod declare;
+mod expect;
+mod judges;
+mod observe;
+mod openssl;
+mod outputs;
+mod peer;
+mod pods;
+mod wait;
+
+pub use alone::begin_alone;
+pub use cluster::{Operation, TestCluster, operator_user};
+pub use declare::{Story, Trust, domain, identity, policy, service};
+pub use expect::{Bystanders, closed, says};
+pub use judges::{Connection, OUTSIDE, Workload, cyclonus, network_policies, np_guard};
+pub use observe::{Write, condition, config_map, event_reasons, events_about, secret, writes_since};
+pub use openssl::OpenSsl;
+pub use outputs::{History, edit, essence, in_namespace, is_owned_by, versions};
+pub use peer::{Peer, handshake, now, uri_of, webpki_verifies};
+pub use pods::pod;
+pub use wait::{eventually, gone, wait_for};
