@@ -3,16 +3,10 @@
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 
-use k8s_openapi::api::core::v1::{Namespace, Service};
-use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::wait::{await_condition, conditions};
-use kube::{Api, Client, Config, CustomResourceExt, ResourceExt};
-use ringfence_cluster::{Cluster, Options};
-use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
-use serde_json::{Value, json};
-
-const OPERATOR: &str = "system:serviceaccount:ringfence-system:ringfence";
+use kube::{Client, Config};
+use ringfence_cluster::{Cluster, OPERATOR_USER, Options};
+use serde_json::Value;
 
 /// Writes by verb and resource.
 pub(crate) type Writes = BTreeMap<(String, String), usize>;
@@ -26,10 +20,14 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn start() -> Self {
-        let cluster = tokio::task::spawn_blocking(|| Cluster::start(&Options::default())).await.unwrap().unwrap();
+        let started = tokio::task::spawn_blocking(|| {
+            let cluster = Cluster::start(&Options::default()).unwrap();
+            cluster.install_kinds().unwrap();
+            cluster
+        });
+        let cluster = started.await.unwrap();
         let client = client(cluster.kubeconfig()).await;
-        install(&client).await;
-        let kubeconfig = cluster.kubeconfig_for(OPERATOR, &["system:masters"]).unwrap();
+        let kubeconfig = cluster.kubeconfig_for(OPERATOR_USER, &["system:masters"]).unwrap();
         let operator = Command::new(env!("CARGO_BIN_EXE_ringfence"))
             .args(["operator", "--health-address", "127.0.0.1:0", "--log", "warn"])
             .env("KUBECONFIG", kubeconfig)
@@ -70,7 +68,7 @@ impl Bench {
         let mut writes = Writes::new();
         for event in log.lines().skip(from).filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             let verb = event["verb"].as_str().unwrap_or_default();
-            if event["user"]["username"] != OPERATOR || matches!(verb, "get" | "list" | "watch") {
+            if event["user"]["username"] != OPERATOR_USER || matches!(verb, "get" | "list" | "watch") {
                 continue;
             }
             let part = |key: &str| event["objectRef"][key].as_str().map(str::to_owned);
@@ -90,19 +88,4 @@ impl Bench {
 async fn client(kubeconfig: &std::path::Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()).unwrap()
-}
-
-async fn install(client: &Client) {
-    let crds = Api::all(client.clone());
-    for crd in [TrustDomain::crd(), ServiceIdentity::crd(), AccessPolicy::crd()] {
-        crds.patch(&crd.name_any(), &PatchParams::apply("bench"), &Patch::Apply(&crd)).await.unwrap();
-        await_condition(crds.clone(), &crd.name_any(), conditions::is_crd_established()).await.unwrap();
-    }
-    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "ringfence-system"}})).unwrap();
-    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    let dns: Service = serde_json::from_value(json!({
-        "metadata": {"name": "kube-dns"}, "spec": {"selector": {"k8s-app": "kube-dns"}, "ports": [{"port": 53, "protocol": "UDP"}]},
-    }))
-    .unwrap();
-    Api::namespaced(client.clone(), "kube-system").create(&PostParams::default(), &dns).await.unwrap();
 }

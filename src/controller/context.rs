@@ -30,6 +30,8 @@ pub(super) struct Context {
 pub(super) struct Memory {
     /// Identities of which something is still to be written.
     pub(super) unprogrammed: BTreeSet<NamespacedName>,
+    /// Policies whose status waits until a touched identity is through.
+    pub(super) waiting: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
     /// Edges of identities as they were last written: when some go, packets stop before files change.
     pub(super) edges: BTreeMap<NamespacedName, BTreeSet<Edge>>,
     /// Policies as they were last judged, with their edges: to say what opens and closes.
@@ -81,15 +83,15 @@ impl Context {
     /// though, may bring a declaration that is newer than the one that was planned with, and that no watch tells again.
     pub(super) fn fold_own(&self, unit: &Unit, changes: impl IntoIterator<Item = Change>) {
         let mut touched = BTreeSet::new();
-        {
-            let mut world = self.world();
-            for change in changes {
-                let declared = matches!(change, Change::Domain(..) | Change::Identity(..) | Change::Policy(..));
-                let units = world.apply(change);
-                touched.extend(units.into_iter().filter(|touched| declared || touched != unit));
-            }
+        let mut world = self.world();
+        for change in changes {
+            let declared = matches!(change, Change::Domain(..) | Change::Identity(..) | Change::Policy(..));
+            let units = world.apply(change);
+            touched.extend(units.into_iter().filter(|touched| declared || touched != unit));
         }
+        // Whoever sees this world sees also what is still to be done about it.
         self.queue.add(touched);
+        drop(world);
     }
 
     /// Why nothing may be issued now.

@@ -13,14 +13,16 @@ use ringfence_core::plan::{
     make_authority, name_taken, with_adopted,
 };
 use ringfence_core::world::{AUTHORITY_SECRET_TYPE, Change, NamespacedName, Problem, Unit};
+use tracing::warn;
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
 use super::error::{Error, write_failed};
 use super::queue::Ended;
+use super::report::{Declared as _, Reported, report, without_managers};
 use super::watch::operator_secret;
-use super::write::{MANAGER, Written, delete, write, write_status};
+use super::write::{MANAGER, Written, delete, write};
 
 struct Pass<'a> {
     context: &'a Context,
@@ -90,9 +92,8 @@ impl Pass<'_> {
         let api = Api::<TrustDomain>::all(self.context.client.clone());
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         match api.patch(self.name, &params, &Patch::Merge(patch)).await {
-            Ok(mut written) => {
-                written.metadata.managed_fields = None;
-                self.context.fold_own(&self.unit, [Change::Domain(self.name.to_owned(), Some(Arc::new(written)))]);
+            Ok(written) => {
+                self.context.fold_own(&self.unit, [without_managers(written).seen()]);
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
@@ -290,23 +291,13 @@ impl Pass<'_> {
             let Some(object) = world.domain(self.name).cloned() else { return Ended::Done };
             (object, domain_status(&world, self.name, &self.outcome, self.now))
         };
-        if let Some(status) = status.filter(|status| object.status.as_ref() != Some(status)) {
-            let transition =
-                super::transition(object.status.as_ref().map(|s| s.conditions.as_slice()), &status.conditions);
-            let api = Api::<TrustDomain>::all(self.context.client.clone());
-            match write_status(&api, self.name, &status).await {
-                Ok(Some(mut written)) => {
-                    written.metadata.managed_fields = None;
-                    self.context.fold_own(&self.unit, [Change::Domain(self.name.to_owned(), Some(Arc::new(written)))]);
-                }
-                Ok(None) => return Ended::Done,
-                Err(error) => {
-                    self.conclude(Err(error.into()));
-                    return Ended::Failed;
-                }
-            }
-            if let Some((reason, message)) = transition {
-                self.context.events.warning(object.as_ref(), reason, message).await;
+        let api = Api::<TrustDomain>::all(self.context.client.clone());
+        match report(self.context, &self.unit, &api, &object, status).await {
+            Ok(Reported::Unchanged | Reported::Written) => {}
+            Ok(Reported::Nowhere) => return Ended::Done,
+            Err(error) => {
+                warn!(trust_domain = self.name, %error, "the status could not be written and is tried again");
+                return Ended::Failed;
             }
         }
         if let Some((reason, note)) = self.event.take() {

@@ -19,13 +19,15 @@ use ringfence_core::plan::{
     name_taken, refused_step, signing_key_secret, tls_secret,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
+use tracing::warn;
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
 use super::error::{Error, write_failed};
 use super::queue::Ended;
-use super::write::{Written, delete, write, write_status};
+use super::report::{Reported, report};
+use super::write::{Written, delete, write};
 
 /// One pass over one identity.
 struct Pass<'a> {
@@ -352,7 +354,7 @@ impl Pass<'_> {
         }
     }
 
-    async fn report(mut self) -> Ended {
+    async fn report(self) -> Ended {
         let (object, status, done) = {
             let world = self.context.world();
             let Some(object) = world.service_identity(self.key).cloned() else {
@@ -371,38 +373,21 @@ impl Pass<'_> {
         };
         self.note_programmed(done);
         self.note_in_place();
-        if let Some(status) = status.filter(|status| object.status.as_ref() != Some(status)) {
-            let transition =
-                super::transition(object.status.as_ref().map(|s| s.conditions.as_slice()), &status.conditions);
-            let api = Api::<ServiceIdentity>::namespaced(self.context.client.clone(), &self.key.namespace);
-            match write_status(&api, &self.key.name, &status).await {
-                Ok(Some(mut written)) => {
-                    written.metadata.managed_fields = None;
-                    self.context.fold_own(&self.unit, [Change::Identity(self.key.clone(), Some(Arc::new(written)))]);
-                    if !done {
-                        // What is on record now, such as the key that is to be expected, may leave nothing to do.
-                        self.context.queue.add([self.unit.clone()]);
-                    }
-                }
-                Ok(None) => return Ended::Done,
-                // It was stored under a looser schema, and the API server takes no status for it: until it is changed,
-                // only an event can say so.
-                Err(kube::Error::Api(refusal)) if refusal.is_invalid() => {
-                    if let Some((reason, message)) = transition {
-                        self.context.events.warning(object.as_ref(), reason, message).await;
-                    }
-                    return Ended::Done;
-                }
-                Err(error) => {
-                    self.conclude(Err(error.into()));
-                    return Ended::Failed;
-                }
+        let api = Api::<ServiceIdentity>::namespaced(self.context.client.clone(), &self.key.namespace);
+        let reported = report(self.context, &self.unit, &api, &object, status).await;
+        self.publish(&object).await;
+        match reported {
+            Ok(Reported::Written) if !done => {
+                // What is on record now, such as the key that is to be expected, may leave nothing to do.
+                self.context.queue.add([self.unit.clone()]);
             }
-            if let Some((reason, message)) = transition {
-                self.context.events.warning(object.as_ref(), reason, message).await;
+            Ok(Reported::Unchanged | Reported::Written) => {}
+            Ok(Reported::Nowhere) => return Ended::Done,
+            Err(error) => {
+                warn!(identity = %self.key, %error, "the status could not be written and is tried again");
+                return Ended::Failed;
             }
         }
-        self.publish(&object).await;
         match (self.failed, self.again, done) {
             (true, ..) => Ended::Failed,
             (_, Some(again), _) => Ended::At(again),

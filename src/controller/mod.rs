@@ -19,6 +19,7 @@ mod identity;
 mod malformed;
 mod policy;
 mod queue;
+mod report;
 mod watch;
 mod write;
 
@@ -30,10 +31,8 @@ pub use clock::{Clock, Now};
 pub use entropy::SystemEntropy;
 use futures::StreamExt;
 pub use health::Health;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use ringfence_core::api::{ConditionType, Reason, find_condition};
 use ringfence_core::pki::Entropy;
 use ringfence_core::world::{Settings, Unit, World};
 use tokio::task::JoinSet;
@@ -120,11 +119,9 @@ async fn fold(
     while let Some(seen) = seen.next().await {
         match seen {
             Seen::Changed(changes) => {
-                let mut touched = BTreeSet::new();
-                {
-                    let mut world = context.world();
-                    touched.extend(changes.into_iter().flat_map(|change| world.apply(change)));
-                }
+                let mut world = context.world();
+                let touched: BTreeSet<Unit> = changes.into_iter().flat_map(|change| world.apply(change)).collect();
+                // Whoever sees this world sees also what is still to be done about it.
                 if listed == watches {
                     context.queue.add(touched);
                 }
@@ -159,6 +156,10 @@ async fn work(context: Arc<Context>, stop: CancellationToken) {
     while let Some(unit) = stop.run_until_cancelled(context.queue.next()).await {
         let ended = reconcile(&context, &unit).await;
         context.queue.finish(&unit, ended);
+        if let Unit::Identity(key) = &unit {
+            let waiting = context.memory().waiting.remove(key).unwrap_or_default();
+            context.queue.add(waiting.into_iter().map(Unit::Policy));
+        }
     }
 }
 
@@ -169,17 +170,4 @@ async fn reconcile(context: &Context, unit: &Unit) -> Ended {
         Unit::Identity(key) => identity::reconcile(context, key).instrument(info_span!("service_identity", %key)).await,
         Unit::Policy(key) => policy::reconcile(context, key).instrument(info_span!("access_policy", %key)).await,
     }
-}
-
-/// What became bad: the reason and message for a warning, when an object turns from ready, or from new, to not ready, or
-/// from one reason for that to another. Waiting is not bad.
-fn transition(before: Option<&[Condition]>, after: &[Condition]) -> Option<(Reason, String)> {
-    let ready = find_condition(after, ConditionType::Ready)?;
-    let old = before.and_then(|before| find_condition(before, ConditionType::Ready));
-    if ready.status == "True" || old.is_some_and(|old| old.status == ready.status && old.reason == ready.reason) {
-        return None;
-    }
-    let reason =
-        Reason::parse(&ready.reason).filter(|reason| !matches!(reason, Reason::Pending | Reason::ParentNotReady))?;
-    Some((reason, ready.message.clone()))
 }

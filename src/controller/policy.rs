@@ -7,15 +7,18 @@ use kube::Api;
 use ringfence_core::access::{Edge, closed, edges, opened};
 use ringfence_core::api::{AccessPolicy, Reason};
 use ringfence_core::plan::policy_status;
-use ringfence_core::world::{Change, NamespacedName, Unit};
+use ringfence_core::world::{NamespacedName, Unit};
 use tracing::warn;
 
 use super::context::Context;
 use super::queue::Ended;
-use super::write::write_status;
+use super::report::{Reported, report};
 
 /// Brings the status of one policy up to date, and tells what it opened and closed.
 pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended {
+    if waits(context, key) {
+        return Ended::Done;
+    }
     let found = {
         let world = context.world();
         world.policy(key).cloned().map(|policy| {
@@ -32,25 +35,14 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         }
         return Ended::Done;
     };
-    let mut bad = None;
-    if let Some(status) = status.filter(|status| policy.status.as_ref() != Some(status)) {
-        bad = super::transition(policy.status.as_ref().map(|s| s.conditions.as_slice()), &status.conditions);
-        let api = Api::<AccessPolicy>::namespaced(context.client.clone(), &key.namespace);
-        match write_status(&api, &key.name, &status).await {
-            Ok(Some(mut written)) => {
-                written.metadata.managed_fields = None;
-                let unit = Unit::Policy(key.clone());
-                context.fold_own(&unit, [Change::Policy(key.clone(), Some(Arc::new(written)))]);
-            }
-            Ok(None) => return Ended::Done,
-            Err(error) => {
-                warn!(policy = %key, %error, "the status could not be written and is tried again");
-                return Ended::Failed;
-            }
+    let api = Api::<AccessPolicy>::namespaced(context.client.clone(), &key.namespace);
+    match report(context, &Unit::Policy(key.clone()), &api, &policy, status).await {
+        Ok(Reported::Unchanged | Reported::Written) => {}
+        Ok(Reported::Nowhere) => return Ended::Done,
+        Err(error) => {
+            warn!(policy = %key, %error, "the status could not be written and is tried again");
+            return Ended::Failed;
         }
-    }
-    if let Some((reason, message)) = bad {
-        context.events.warning(policy.as_ref(), reason, message).await;
     }
     let before = context.memory().policies.insert(key.clone(), (Arc::clone(&policy), open.clone()));
     let before = match before {
@@ -63,6 +55,20 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
     };
     announce(context, &policy, &before, &open).await;
     Ended::Done
+}
+
+/// Whether an identity that the policy is about is not through yet: then the policy is looked at again when it is, so that
+/// its status does not speak of packets that still go another way.
+fn waits(context: &Context, key: &NamespacedName) -> bool {
+    let world = context.world();
+    // An identity that gets through meanwhile finds this locked, and then its policy among those that wait.
+    let mut memory = context.memory();
+    let mut identities = world.judged(key).into_iter().flat_map(|judged| judged.identities());
+    let pending = identities.find(|identity| context.queue.is_pending(&Unit::Identity((*identity).clone())));
+    if let Some(pending) = pending {
+        memory.waiting.entry(pending.clone()).or_default().insert(key.clone());
+    }
+    pending.is_some()
 }
 
 /// Tells what opened and what closed. A NetworkPolicy decides when a connection is made: one that is open already may

@@ -83,6 +83,12 @@ impl Queue {
         }
     }
 
+    /// Whether a unit has been touched and is not through yet.
+    pub(super) fn is_pending(&self, unit: &Unit) -> bool {
+        let state = self.lock();
+        state.ready.contains_key(unit) || state.in_work.contains(unit)
+    }
+
     /// Adds the units whose time has come.
     pub(super) fn wake(&self, now: Timestamp) {
         let mut state = self.lock();

@@ -1,8 +1,9 @@
 //! The chart installs the same admission policies as `ringfence admission` prints.
 
+use ringfence_cluster::{OPERATOR_NAMESPACE, OPERATOR_USER};
 use serde_json::{Value, json};
 
-use crate::helm::{NAMESPACE, documents, render, ringfence, template};
+use crate::helm::{documents, render, ringfence, template};
 
 fn policies(documents: &[Value]) -> Vec<Value> {
     let mut policies: Vec<Value> = documents
@@ -16,8 +17,7 @@ fn policies(documents: &[Value]) -> Vec<Value> {
 
 #[test]
 fn the_command_and_the_chart_have_the_same_policies() {
-    let username = format!("system:serviceaccount:{NAMESPACE}:ringfence");
-    let printed = ringfence(&["admission", "--operator-username", &username, "--namespace", NAMESPACE]);
+    let printed = ringfence(&["admission", "--operator-username", OPERATOR_USER, "--namespace", OPERATOR_NAMESPACE]);
     let printed = policies(&documents(&printed));
     assert_eq!(printed.len(), 14);
     assert_eq!(policies(&render(&json!({}))), printed);
@@ -26,7 +26,7 @@ fn the_command_and_the_chart_have_the_same_policies() {
 #[test]
 fn no_placeholder_is_left() {
     let rendered = template(&json!({})).success();
-    assert!(rendered.contains(&format!("request.userInfo.username != 'system:serviceaccount:{NAMESPACE}:ringfence'")));
+    assert!(rendered.contains(&format!("request.userInfo.username != '{OPERATOR_USER}'")));
     assert!(!rendered.contains("OPERATOR_"), "a placeholder was not replaced");
 }
 

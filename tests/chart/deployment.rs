@@ -4,9 +4,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Capabilities, SecurityContext, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use serde_json::{Value, json};
 
-use crate::helm::{NAMESPACE, of_kind, render};
+use crate::helm::{of_kind, render};
 
 fn deployment(values: &Value) -> Deployment {
     let mut found = of_kind::<Deployment>(&render(values));
@@ -51,9 +52,12 @@ fn the_operator_has_its_own_account_and_knows_its_namespace() {
     let documents = render(&json!({}));
     let accounts = of_kind::<ServiceAccount>(&documents);
     assert_eq!(accounts.len(), 1);
-    assert_eq!((accounts[0].name_any().as_str(), accounts[0].namespace().as_deref()), ("ringfence", Some(NAMESPACE)));
+    assert_eq!(
+        (accounts[0].name_any().as_str(), accounts[0].namespace().as_deref()),
+        ("ringfence", Some(OPERATOR_NAMESPACE))
+    );
     let deployment = deployment(&json!({}));
-    assert_eq!(deployment.namespace().as_deref(), Some(NAMESPACE));
+    assert_eq!(deployment.namespace().as_deref(), Some(OPERATOR_NAMESPACE));
     let spec = deployment.spec.unwrap();
     assert_eq!(spec.strategy.unwrap().type_.as_deref(), Some("Recreate"));
     let (selected, pod) = (spec.selector.match_labels.unwrap(), spec.template);

@@ -4,13 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use kube::Resource;
-use ringfence_cluster::{Tool, tool};
+use ringfence_cluster::{OPERATOR_NAMESPACE, Tool, tool};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// Namespace that the tests install the chart into.
-pub(crate) const NAMESPACE: &str = "ringfence-system";
 
 /// The chart's folder.
 pub(crate) fn chart() -> PathBuf {
@@ -68,7 +65,7 @@ impl Helm {
 /// `helm template` with some values.
 pub(crate) fn template(values: &Value) -> Helm {
     let chart = chart();
-    Helm::new(&["template", "any-release", chart.to_str().unwrap(), "--namespace", NAMESPACE]).values(values)
+    Helm::new(&["template", "any-release", chart.to_str().unwrap(), "--namespace", OPERATOR_NAMESPACE]).values(values)
 }
 
 /// Everything that the chart installs with some values.

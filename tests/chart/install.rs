@@ -5,12 +5,12 @@ use std::path::Path;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use ringfence::controller::Operator;
-use ringfence_cluster::{Cluster, Options};
+use ringfence_cluster::{Cluster, OPERATOR_NAMESPACE, OPERATOR_USER, Options};
 use ringfence_core::world::Settings;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::helm::{Helm, NAMESPACE, chart};
+use crate::helm::{Helm, chart};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shop_gets_ready_in_a_cluster_that_knows_only_the_chart() {
@@ -21,22 +21,24 @@ async fn the_shop_gets_ready_in_a_cluster_that_knows_only_the_chart() {
     })
     .await;
 
-    let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{NAMESPACE}")];
-    let user = format!("system:serviceaccount:{NAMESPACE}:ringfence");
-    let operator = Operator::new(config(&cluster.kubeconfig_for(&user, &groups).unwrap()).await, Settings::default());
+    let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{OPERATOR_NAMESPACE}")];
+    let operator =
+        Operator::new(config(&cluster.kubeconfig_for(OPERATOR_USER, &groups).unwrap()).await, Settings::default());
     let stop = CancellationToken::new();
     let running = tokio::spawn(operator.run(stop.clone()));
 
     let cluster = blocking(move || {
         declare_the_shop(&cluster);
-        assert_eq!(refusals(cluster.audit_log(), &user), Vec::<String>::new());
+        assert_eq!(refusals(cluster.audit_log(), OPERATOR_USER), Vec::<String>::new());
 
         // A second time changes nothing, and the release goes without taking what was declared.
         let outputs =
             |cluster: &Cluster| cluster.kubectl(&["get", "networkpolicies,secrets", "-A", "-o=name"]).unwrap();
         let before = outputs(&cluster);
         install(&cluster);
-        Helm::new(&["uninstall", "ringfence", "--namespace", NAMESPACE]).cluster(cluster.kubeconfig()).success();
+        Helm::new(&["uninstall", "ringfence", "--namespace", OPERATOR_NAMESPACE])
+            .cluster(cluster.kubeconfig())
+            .success();
         let without_releases = |names: String| {
             names.lines().filter(|name| !name.contains("helm.release")).map(str::to_owned).collect::<Vec<_>>()
         };
@@ -58,7 +60,7 @@ async fn the_shop_gets_ready_in_a_cluster_that_knows_only_the_chart() {
 fn install(cluster: &Cluster) -> String {
     let chart = chart();
     let install = ["upgrade", "--install", "ringfence", chart.to_str().unwrap()];
-    let place = ["--namespace", NAMESPACE, "--create-namespace"];
+    let place = ["--namespace", OPERATOR_NAMESPACE, "--create-namespace"];
     Helm::new(&[install.as_slice(), &place].concat()).cluster(cluster.kubeconfig()).success()
 }
 

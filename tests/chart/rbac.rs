@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role};
 use kube::ResourceExt;
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use serde_json::json;
 
-use crate::helm::{NAMESPACE, of_kind, render};
+use crate::helm::{of_kind, render};
 
 /// Resource, with its group, and verbs.
 fn permissions(rules: &[PolicyRule]) -> BTreeMap<String, BTreeSet<String>> {
@@ -38,7 +39,7 @@ fn the_operator_may_do_this_and_no_more() {
     assert_eq!(subjects.len(), 1);
     assert_eq!(
         (subjects[0].kind.as_str(), subjects[0].name.as_str(), subjects[0].namespace.as_deref()),
-        ("ServiceAccount", "ringfence", Some(NAMESPACE))
+        ("ServiceAccount", "ringfence", Some(OPERATOR_NAMESPACE))
     );
     let roles = of_kind::<ClusterRole>(&documents);
     let role = roles.iter().find(|role| role.name_any() == bindings[0].role_ref.name).unwrap();

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use crate::support::{NAMESPACE, Story};
+use crate::support::{OPERATOR_NAMESPACE, Story};
 
 #[test]
 fn the_operator_runs_from_its_chart_with_no_rights_on_its_node() {
     let Some(story) = Story::begin("install") else { return };
-    let namespace = story.get(&format!("namespace {NAMESPACE}"));
+    let namespace = story.get(&format!("namespace {OPERATOR_NAMESPACE}"));
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
-    let deployment = story.get(&format!("deployment ringfence --namespace={NAMESPACE}"));
+    let deployment = story.get(&format!("deployment ringfence --namespace={OPERATOR_NAMESPACE}"));
     assert_eq!(deployment["status"]["readyReplicas"], 1);
 
     // The process itself, as the node's kernel sees it.
@@ -27,7 +27,8 @@ fn the_operator_runs_from_its_chart_with_no_rights_on_its_node() {
     assert!(root.split(' ').nth(3).unwrap().split(',').any(|option| option == "ro"), "{root}");
 
     // Nothing but the operator could get in there.
-    let refused = story.try_kubectl(&format!("run intruder --image=any --dry-run=server --namespace={NAMESPACE}"));
+    let refused =
+        story.try_kubectl(&format!("run intruder --image=any --dry-run=server --namespace={OPERATOR_NAMESPACE}"));
     assert!(refused.unwrap_err().contains("violates PodSecurity"));
     story.assert_rights_suffice();
 }

@@ -88,6 +88,8 @@ fn uninstall(story: &Story) {
     let of_the_chart = format!("get --filename={} --ignore-not-found --output=name", manifest.path().display());
     assert!(story.kubectl(&of_the_chart).lines().count() > 10);
     story.installation.helm("uninstall ringfence --wait --cascade=foreground --timeout=2m").unwrap();
+    // Helm may come back while the garbage collector is still at it.
+    story.kubectl("wait --for=delete deployment/ringfence --namespace=ringfence-system --timeout=60s");
     let left = story.kubectl(&of_the_chart);
     let kinds: Vec<&str> = left.lines().collect();
     assert_eq!(kinds.len(), 3, "{left}");

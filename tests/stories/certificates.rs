@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use ringfence::controller::Clock;
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{ServiceIdentity, TrustDomain};
 use serde_json::json;
 use webpki::KeyUsage;
@@ -42,7 +43,7 @@ async fn below_a_root_of_its_own_a_leaf_comes_alone_and_every_peer_accepts_it() 
     story.ready_identity(&trust.namespace, "order", json!({})).await;
     let peer = Peer::of(&story, &trust.namespace, "order").await;
     assert_eq!(peer.certificates("tls.crt").len(), 1, "the leaf, without the root");
-    let domain = config_map(&story, "ringfence-system", &format!("{}-trust", trust.domain)).await;
+    let domain = config_map(&story, OPERATOR_NAMESPACE, &format!("{}-trust", trust.domain)).await;
     assert_eq!(peer.files["ca.crt"], domain["roots.pem"]);
     assert_eq!(domain["issuing.pem"], domain["roots.pem"], "the root signs by itself");
     accepted_by_every_peer(&peer, &domain["issuing.pem"]);
@@ -55,10 +56,10 @@ async fn below_a_parent_a_leaf_brings_its_intermediate_and_chains_to_the_shared_
     let [left, right] = &siblings[..] else { unreachable!() };
     story.ready_identity(&left.namespace, "order", json!({})).await;
     let peer = Peer::of(&story, &left.namespace, "order").await;
-    let root = config_map(&story, "ringfence-system", &format!("{}-root-trust", story.name)).await;
+    let root = config_map(&story, OPERATOR_NAMESPACE, &format!("{}-root-trust", story.name)).await;
     let [left, right] = [
-        config_map(&story, "ringfence-system", &format!("{}-trust", left.domain)).await,
-        config_map(&story, "ringfence-system", &format!("{}-trust", right.domain)).await,
+        config_map(&story, OPERATOR_NAMESPACE, &format!("{}-trust", left.domain)).await,
+        config_map(&story, OPERATOR_NAMESPACE, &format!("{}-trust", right.domain)).await,
     ];
     assert_eq!(peer.files["ca.crt"], root["roots.pem"], "the root of the parent");
     assert!(peer.files["tls.crt"].ends_with(&left["issuing.pem"]), "leaf, then the intermediate that signed it");

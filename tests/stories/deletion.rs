@@ -8,6 +8,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, PropagationPolicy};
 use kube::core::{NamespaceResourceScope, Resource};
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -209,9 +210,9 @@ async fn a_deleted_domain_waits_for_its_identities_and_then_takes_everything_wit
 
     delete::<ServiceIdentity>(&story, namespace, "order", None).await;
     gone(&domains, &trust.domain).await;
-    let system = in_namespace::<Secret>(&story, "ringfence-system");
+    let system = in_namespace::<Secret>(&story, OPERATOR_NAMESPACE);
     gone(&system, &format!("{}-ca", trust.domain)).await;
-    gone(&in_namespace::<ConfigMap>(&story, "ringfence-system"), &format!("{}-trust", trust.domain)).await;
+    gone(&in_namespace::<ConfigMap>(&story, OPERATOR_NAMESPACE), &format!("{}-trust", trust.domain)).await;
     gone(&policies, "ringfence-baseline").await;
     gone(&secrets, "order-tls").await;
     assert_eq!(versions(&story, namespace).await, BTreeMap::new());
@@ -241,7 +242,7 @@ async fn a_namespace_and_its_domain_can_be_deleted_at_once() {
     namespaces.delete(&trust.namespace, &DeleteParams::default()).await.unwrap();
     gone(&namespaces, &trust.namespace).await;
     gone(&domains, &trust.domain).await;
-    gone(&in_namespace::<Secret>(&story, "ringfence-system"), &format!("{}-ca", trust.domain)).await;
+    gone(&in_namespace::<Secret>(&story, OPERATOR_NAMESPACE), &format!("{}-ca", trust.domain)).await;
 }
 
 #[tokio::test]
@@ -257,7 +258,7 @@ async fn a_domain_that_was_deleted_while_the_operator_was_down_goes_when_it_is_b
     assert!(domains.get_opt(&trust.domain).await.unwrap().is_some(), "the finalizer holds it");
     let operation = story.cluster.operate().await;
     gone(&domains, &trust.domain).await;
-    gone(&in_namespace::<Secret>(&story, "ringfence-system"), &format!("{}-ca", trust.domain)).await;
+    gone(&in_namespace::<Secret>(&story, OPERATOR_NAMESPACE), &format!("{}-ca", trust.domain)).await;
     operation.stop().await;
 }
 

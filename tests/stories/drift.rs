@@ -9,6 +9,7 @@ use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyEgressRule, N
 use kube::Api;
 use kube::api::DeleteParams;
 use kube::core::{NamespaceResourceScope, Resource};
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -179,7 +180,7 @@ async fn every_change_to_the_baseline_is_undone() {
 async fn every_change_to_the_trust_of_a_domain_is_undone() {
     let story = Story::begin("drift-bundle").await;
     let trust = story.trust("shop", json!({})).await;
-    let (namespace, name) = ("ringfence-system", format!("{}-trust", trust.domain));
+    let (namespace, name) = (OPERATOR_NAMESPACE, format!("{}-trust", trust.domain));
     wait_for(&in_namespace::<ConfigMap>(&story, namespace), &name, "be written", |_| true).await;
     is_undone::<ConfigMap>(&story, namespace, &name, "another root", |map| {
         map.data.as_mut().unwrap().insert("roots.pem".to_owned(), "mine".to_owned());

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{ServiceIdentity, TrustDomain};
 use serde_json::{Value, json};
 
@@ -137,9 +138,9 @@ async fn the_first_claim_to_a_namespace_sticks_until_it_is_given_up() {
 async fn the_namespaces_that_the_cluster_depends_on_stay_outside() {
     let story = Story::begin("system").await;
     let own = story.namespace("shop").await;
-    claim(&story, &story.name, json!({"namespaces": [own, "kube-system", "ringfence-system"]})).await;
+    claim(&story, &story.name, json!({"namespaces": [own, "kube-system", OPERATOR_NAMESPACE]})).await;
     let domains = Api::<TrustDomain>::all(story.client.clone());
-    let words = ["kube-system", "ringfence-system"];
+    let words = ["kube-system", OPERATOR_NAMESPACE];
     let object = says(&domains, &story.name, ("Accepted", "False", "NamespaceNotAllowed"), &words).await;
     assert_eq!(object.status.unwrap().namespaces, std::slice::from_ref(&own));
     story.ready_identity(&own, "order", json!({})).await;

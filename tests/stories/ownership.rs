@@ -12,6 +12,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use kube::core::{NamespaceResourceScope, Resource};
 use ringfence::controller::Clock;
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{ServiceIdentity, TrustDomain};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,8 +22,6 @@ use crate::support::{
     History, Story, begin_alone, condition, domain, event_reasons, eventually, gone, identity, in_namespace,
     is_owned_by, versions, wait_for,
 };
-
-const SYSTEM: &str = "ringfence-system";
 
 /// Someone's object stands where an output of an identity belongs; it stays as it is, everything else is delivered, and
 /// when it goes the output comes.
@@ -181,14 +180,14 @@ where
 
 #[tokio::test]
 async fn a_secret_of_someone_else_is_not_overwritten_with_a_ca() {
-    let place = |domain: &str| (SYSTEM.to_owned(), format!("{domain}-ca"));
+    let place = |domain: &str| (OPERATOR_NAMESPACE.to_owned(), format!("{domain}-ca"));
     let foreign = json!({"type": "Opaque", "stringData": {"ca.key": "mine"}});
     stands_in_the_way_of_a_domain::<Secret>("taken-ca", place, foreign).await;
 }
 
 #[tokio::test]
 async fn a_config_map_of_someone_else_is_not_overwritten_with_the_trust_of_a_domain() {
-    let place = |domain: &str| (SYSTEM.to_owned(), format!("{domain}-trust"));
+    let place = |domain: &str| (OPERATOR_NAMESPACE.to_owned(), format!("{domain}-trust"));
     stands_in_the_way_of_a_domain::<ConfigMap>("taken-bundle", place, json!({"data": {"roots.pem": "mine"}})).await;
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
 use serde_json::json;
 
@@ -171,7 +172,7 @@ async fn crashes_in_the_middle_of_the_work_leave_one_ca_for_each_domain() {
     for Trust { domain, namespace } in &trusts {
         // The answer to a write in a crash reaches nobody, and the log does not call it a success.
         assert!(history.writes_to("secrets", &format!("ringfence-system/{domain}-ca")) <= 1, "more than one CA");
-        let roots = config_map(&story, "ringfence-system", &format!("{domain}-trust")).await["roots.pem"].clone();
+        let roots = config_map(&story, OPERATOR_NAMESPACE, &format!("{domain}-trust")).await["roots.pem"].clone();
         for number in 0..SERVICES {
             let name = service(number);
             let tls = secret(&story, namespace, &format!("{name}-tls")).await;

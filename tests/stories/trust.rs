@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::Api;
 use kube::api::ListParams;
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::access::access_schema;
 use ringfence_core::api::TrustDomain;
 use serde_json::{Value, json};
@@ -246,11 +247,11 @@ async fn a_domain_keeps_its_authorities_by_generation_and_publishes_their_certif
     for (name, source, certificates) in [(&root, "SelfSigned", 1), (&trust.domain, "Parent", 2)] {
         let object = story.wait_domain(name, "have a CA", |_| true).await;
         let status = object.status.clone().unwrap().certificate_authority.unwrap();
-        let api = Api::<Secret>::namespaced(story.client.clone(), "ringfence-system");
+        let api = Api::<Secret>::namespaced(story.client.clone(), OPERATOR_NAMESPACE);
         let stored = api.get(&format!("{name}-ca")).await.unwrap();
         assert_eq!(stored.type_.as_deref(), Some("ringfence.dev/certificate-authority"), "{name}");
         assert_eq!(stored.metadata.owner_references, None, "{name}: a restored one is adopted by its name");
-        let data = secret(&story, "ringfence-system", &format!("{name}-ca")).await;
+        let data = secret(&story, OPERATOR_NAMESPACE, &format!("{name}-ca")).await;
         let (crt, key) = (format!("{}.crt", status.generation), format!("{}.key", status.generation));
         assert_eq!(names(&data), BTreeSet::from([crt.as_str(), key.as_str(), "generations.json"]), "{name}");
         let index: Value = serde_json::from_str(&data["generations.json"]).unwrap();
@@ -262,7 +263,7 @@ async fn a_domain_keeps_its_authorities_by_generation_and_publishes_their_certif
         assert_eq!(index, expected, "{name}");
         assert_eq!(data[&crt].matches("BEGIN CERTIFICATE").count(), certificates, "{name}: up to the root");
 
-        let published = config_map(&story, "ringfence-system", &format!("{name}-trust")).await;
+        let published = config_map(&story, OPERATOR_NAMESPACE, &format!("{name}-trust")).await;
         assert_eq!(names(&published), BTreeSet::from(["issuing.pem", "roots.pem"]), "{name}");
         assert!(data[&crt].starts_with(&published["issuing.pem"]), "{name}: what signs comes first");
         assert!(data[&crt].ends_with(&published["roots.pem"]), "{name}: the root comes last");
@@ -278,7 +279,7 @@ async fn a_domain_keeps_its_authorities_by_generation_and_publishes_their_certif
         if source == "Parent" {
             assert_eq!(until.duration_since(from).as_secs(), 48 * 3600 + 60, "{name}");
         }
-        let maps = Api::<ConfigMap>::namespaced(story.client.clone(), "ringfence-system");
+        let maps = Api::<ConfigMap>::namespaced(story.client.clone(), OPERATOR_NAMESPACE);
         let owner = maps.get(&format!("{name}-trust")).await.unwrap().metadata.owner_references.unwrap().remove(0);
         assert_eq!(
             (owner.kind.as_str(), Some(owner.uid), owner.controller),
@@ -300,8 +301,8 @@ async fn every_private_key_is_in_one_secret_and_in_no_config_map() {
     }
     let mut holders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut public = String::new();
-    for namespace in [&left.namespace, &right.namespace, "ringfence-system"] {
-        let of_the_story = |name: &str| namespace != "ringfence-system" || name.starts_with(&story.name);
+    for namespace in [&left.namespace, &right.namespace, OPERATOR_NAMESPACE] {
+        let of_the_story = |name: &str| namespace != OPERATOR_NAMESPACE || name.starts_with(&story.name);
         let secrets = Api::<Secret>::namespaced(story.client.clone(), namespace).list(&ListParams::default()).await;
         for secret in secrets.unwrap() {
             let name = secret.metadata.name.unwrap();
@@ -367,7 +368,7 @@ fn edge(callee: &str, from: &Trust, caller: &str, authentication: Value) -> Valu
 }
 
 async fn bundles_of(story: &Story, trust: &Trust) -> BTreeMap<String, String> {
-    config_map(story, "ringfence-system", &format!("{}-trust", trust.domain)).await
+    config_map(story, OPERATOR_NAMESPACE, &format!("{}-trust", trust.domain)).await
 }
 
 async fn document(story: &Story, trust: &Trust, identity: &str) -> Value {

@@ -166,6 +166,17 @@ pub struct ResolvedJwt {
     pub max_lifetime: SignedDuration,
 }
 
+impl JudgedPolicy {
+    /// The identities that the policy names on both sides of what is open, some of them several times.
+    pub fn identities(&self) -> impl Iterator<Item = &NamespacedName> {
+        let callers = self.grants.iter().filter_map(|grant| match &grant.source {
+            GrantSource::Identity(peer) => Some(&peer.key),
+            _ => None,
+        });
+        callers.chain(self.grants.iter().filter_map(Grant::callee))
+    }
+}
+
 impl Grant {
     /// The identity that is called, if it is one.
     pub fn callee(&self) -> Option<&NamespacedName> {

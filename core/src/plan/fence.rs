@@ -53,6 +53,15 @@ pub fn fence_step(world: &World, namespace: &str) -> FenceStep {
     fenced(step, waiting_for)
 }
 
+/// Whether a namespace is to be closed before anything in it is opened: nothing runs there that could be cut off.
+pub(super) fn baseline_comes_first(world: &World, domain: &TrustDomain, namespace: &str) -> bool {
+    let key = NamespacedName::new(namespace, BASELINE);
+    domain.spec.enforcement == Enforcement::Enforce
+        && world.pods_in(namespace).next().is_none()
+        && world.network_policy(&key).is_none()
+        && world.foreign_policies_in(namespace).all(|(found, _)| *found != key)
+}
+
 /// Why a namespace can't be fenced: its baseline is someone else's.
 pub(super) fn baseline_taken(world: &World, namespace: &str) -> Option<Problem> {
     let key = NamespacedName::new(namespace, BASELINE);

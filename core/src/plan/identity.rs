@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+use super::fence::baseline_comes_first;
 use super::objects::{Owner, metadata};
 use super::{BASELINE, Step, content_step, name_taken, pending};
 use crate::access::{
@@ -370,6 +371,9 @@ fn network_policy_step(
     let found = world.network_policy(&key);
     if domain.spec.enforcement != Enforcement::Enforce {
         return unfence(world, found, owner, &key);
+    }
+    if found.is_none() && baseline_comes_first(world, domain, &key.namespace) {
+        return Step::Blocked(pending(format!("NetworkPolicy {}/{BASELINE} comes first", key.namespace)));
     }
     let spec = identity_policy(identity, grants, world.cluster.dns().as_ref());
     let mut desired = NetworkPolicy { spec: Some(spec), ..NetworkPolicy::default() };

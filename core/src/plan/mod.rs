@@ -59,7 +59,9 @@ pub fn name_taken(kind: &str, key: &NamespacedName) -> Problem {
     Problem {
         condition: crate::api::ConditionType::NameTaken,
         reason: crate::api::Reason::NameTaken,
-        message: format!("{kind} {key} exists and is not Ringfence's: it is left alone; delete or rename it"),
+        message: format!(
+            "{kind} {key} exists and is not Ringfence's: it is left alone; delete or rename it, which is seen within a minute"
+        ),
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::status::{Conditions, PROPAGATION};
-use crate::access::{GrantSource, GrantTarget, JudgedPolicy, weaker_grants};
+use crate::access::{JudgedPolicy, weaker_grants};
 use crate::api::{AccessPolicyStatus, ConditionType, Reason, SourceStatus};
 use crate::world::{NamespacedName, Problem, World};
 
@@ -34,7 +34,7 @@ pub fn policy_status(
         (Reason::Ready, "in force".to_owned())
     };
     let edges = i32::try_from(judged.grants.len()).unwrap_or(i32::MAX);
-    let programmed = !judged.draft && !judged.grants.is_empty() && !ends(judged).any(unprogrammed);
+    let programmed = !judged.draft && !judged.grants.is_empty() && !judged.identities().any(unprogrammed);
     let unchanged = previous.observed_generation == policy.metadata.generation && previous.edges == Some(edges);
     let effective_after = match previous.effective_after {
         _ if !programmed => None,
@@ -59,18 +59,6 @@ pub fn policy_status(
     })
 }
 
-fn ends(judged: &JudgedPolicy) -> impl Iterator<Item = &NamespacedName> {
-    let sources = judged.grants.iter().filter_map(|grant| match &grant.source {
-        GrantSource::Identity(peer) => Some(&peer.key),
-        _ => None,
-    });
-    let targets = judged.grants.iter().filter_map(|grant| match &grant.target {
-        GrantTarget::Identity(peer) => Some(&peer.key),
-        _ => None,
-    });
-    sources.chain(targets)
-}
-
 fn problems(judged: &JudgedPolicy, unprogrammed: &dyn Fn(&NamespacedName) -> bool) -> Vec<Problem> {
     let mut problems = judged.problems.clone();
     let unresolved = judged.refusals.iter().find(|refusal| refusal.unresolved);
@@ -91,7 +79,7 @@ fn problems(judged: &JudgedPolicy, unprogrammed: &dyn Fn(&NamespacedName) -> boo
         });
     }
     if !judged.draft
-        && let Some(end) = ends(judged).find(|end| unprogrammed(end))
+        && let Some(end) = judged.identities().find(|end| unprogrammed(end))
     {
         problems.push(Problem {
             condition: ConditionType::Programmed,

@@ -5,11 +5,14 @@
 
 mod claims;
 mod cluster;
+mod fold;
+mod gone;
 mod identity;
 mod index;
 mod membership;
 mod objects;
 mod outputs;
+mod resolve;
 mod settle;
 mod stored;
 
@@ -126,6 +129,7 @@ pub struct World {
     foreign_policies: BTreeMap<NamespacedName, Arc<ForeignPolicy>>,
     authorities: BTreeMap<String, AuthorityFacts>,
     operator_secrets: BTreeMap<String, String>,
+    gone: gone::Gone,
 
     membership: membership::Membership,
     claims: claims::Claims,

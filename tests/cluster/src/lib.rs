@@ -23,6 +23,7 @@ mod layout;
 mod node;
 mod ports;
 mod process;
+mod ringfence;
 mod servers;
 mod supervisor;
 
@@ -30,4 +31,5 @@ pub use cache::tool;
 pub use cluster::{Cluster, Options, Target};
 pub use control_plane::Server;
 pub use node::{NETCHECK_IMAGE, Node, NodeOptions, pack_image};
+pub use ringfence::{OPERATOR_NAMESPACE, OPERATOR_USER};
 pub use servers::Tool;

@@ -7,13 +7,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuar
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use ringfence_cluster::{Cluster, NodeOptions, Options, pack_image};
+use ringfence_cluster::{Cluster, NodeOptions, OPERATOR_NAMESPACE, OPERATOR_USER, Options, pack_image};
 use serde_json::Value;
 
 use super::helm::helm;
-
-/// Namespace of the operator.
-pub const NAMESPACE: &str = "ringfence-system";
 
 /// A cluster that Ringfence is installed in.
 pub struct Installation {
@@ -51,9 +48,9 @@ impl Installation {
         let node = NodeOptions { images: vec![image], ..NodeOptions::default() };
         let cluster = Cluster::start(&Options { node: Some(node), ..Options::default() })?;
         eprintln!("a cluster with a node: {:?}", started.elapsed());
-        cluster.kubectl(&["create", "namespace", NAMESPACE])?;
+        cluster.kubectl(&["create", "namespace", OPERATOR_NAMESPACE])?;
         let restricted = "pod-security.kubernetes.io/enforce=restricted";
-        cluster.kubectl(&["label", "namespace", NAMESPACE, restricted])?;
+        cluster.kubectl(&["label", "namespace", OPERATOR_NAMESPACE, restricted])?;
         let this = Self { cluster, turn: RwLock::new(()), audited: Mutex::new(0) };
         this.install()?;
         eprintln!("with Ringfence in it: {:?}", started.elapsed());
@@ -63,14 +60,14 @@ impl Installation {
     /// Installs the chart with its own values; returns when the operator is ready.
     pub fn install(&self) -> Result<String> {
         self.helm("install ringfence charts/ringfence --wait --timeout 2m").with_context(|| {
-            let logs = ["logs", "deployment/ringfence", "--tail=20", "--namespace", NAMESPACE];
+            let logs = ["logs", "deployment/ringfence", "--tail=20", "--namespace", OPERATOR_NAMESPACE];
             self.cluster.kubectl(&logs).unwrap_or_else(|error| format!("{error:#}"))
         })
     }
 
     /// Runs Helm in the operator's namespace.
     pub fn helm(&self, line: &str) -> Result<String> {
-        helm(self.cluster.kubeconfig(), &format!("{line} --namespace {NAMESPACE}"))
+        helm(self.cluster.kubeconfig(), &format!("{line} --namespace {OPERATOR_NAMESPACE}"))
     }
 
     pub fn share(&'static self) -> Turn {
@@ -84,11 +81,10 @@ impl Installation {
     /// Requests of the operator since it was last asked for them, and the status codes of their answers.
     pub fn operator_requests(&self) -> Vec<Value> {
         let log = fs::read_to_string(self.cluster.audit_log()).unwrap();
-        let user = format!("system:serviceaccount:{NAMESPACE}:ringfence");
         let mut audited = self.audited();
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
         let events = whole.lines().skip(*audited).map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let requests = events.filter(|event| event["user"]["username"] == user.as_str()).collect();
+        let requests = events.filter(|event| event["user"]["username"] == OPERATOR_USER).collect();
         *audited = whole.lines().count();
         requests
     }

@@ -7,6 +7,6 @@ mod packets;
 mod story;
 
 pub use declare::{object, pod, service};
-pub use installation::NAMESPACE;
 pub use packets::{Caller, Observation, Target, come_to, without_interruption};
+pub use ringfence_cluster::OPERATOR_NAMESPACE;
 pub use story::Story;

@@ -5,6 +5,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::Resource;
 use kube::{Api, Client};
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{ServiceIdentity, TrustDomain};
 use serde_json::{Value, json};
 
@@ -81,10 +82,10 @@ async fn a_tenant_cannot_tamper_with_what_ringfence_wrote() {
 async fn the_keys_of_an_authority_are_as_safe_as_those_of_an_identity() {
     let story = begin("authority").await;
     let (trust, _) = order(&story).await;
-    let tenant = admin_of(&story, "ringfence-system").await;
-    let secrets = objects::<Secret>(&tenant, "ringfence-system");
+    let tenant = admin_of(&story, OPERATOR_NAMESPACE).await;
+    let secrets = objects::<Secret>(&tenant, OPERATOR_NAMESPACE);
     untouchable(&secrets, &format!("{}-ca", trust.domain), json!({"data": {"extra": "aGVsbG8="}})).await;
-    let maps = objects::<ConfigMap>(&tenant, "ringfence-system");
+    let maps = objects::<ConfigMap>(&tenant, OPERATOR_NAMESPACE);
     untouchable(&maps, &format!("{}-trust", trust.domain), json!({"data": {"extra": "mine"}})).await;
 }
 

@@ -6,6 +6,7 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::ListParams;
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::ServiceIdentity;
 use serde_json::{Value, json};
 
@@ -46,7 +47,7 @@ async fn reading_anothers_key_from_what_is_delivered_to_peers() {
         "authentication": {"mtls": {}, "jwt": {}}});
     story.ready_policy(&right.namespace, "signed", spec).await;
     let mut seen = 0;
-    for namespace in [&left.namespace, &right.namespace, "ringfence-system"] {
+    for namespace in [&left.namespace, &right.namespace, OPERATOR_NAMESPACE] {
         for found in story.api::<ConfigMap>(namespace).list(&ListParams::default()).await.unwrap() {
             let name = found.metadata.name.unwrap();
             assert!(found.binary_data.is_none(), "{name}");

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use ringfence::controller::SystemEntropy;
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{CertificateAlgorithm, TrustDomain};
 use ringfence_core::pki::{CaGenerations, Entropy, LeafProfile, PeerUsage, SecretData, issue_leaf, verify_leaf};
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ impl Scene {
 
     /// A leaf for `payment` that the authority of a domain signs, with the names that the real one has.
     async fn minted_by(&self, domain: &str) -> String {
-        let secret = self.story.api::<Secret>("ringfence-system").get(&format!("{domain}-ca")).await.unwrap();
+        let secret = self.story.api::<Secret>(OPERATOR_NAMESPACE).get(&format!("{domain}-ca")).await.unwrap();
         let generations = CaGenerations::from_secret_data(&SecretData::from(&secret.data.unwrap())).unwrap();
         let id = format!("spiffe://{}/ns/{}/sa/payment", self.settlement.domain, self.settlement.namespace);
         let profile = LeafProfile {

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, PostParams};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{ServiceIdentity, TrustDomain};
 use ringfence_core::pki::{PeerUsage, verify_leaf};
 use serde_json::{Value, json};
 
 use crate::support::{Bystanders, OpenSsl, Story, condition, domain, identity, says, secret};
-
-const OPERATOR_NAMESPACE: &str = "ringfence-system";
 
 type Files = BTreeMap<&'static str, String>;
 

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams};
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
 use serde_json::{Value, json};
 
@@ -50,7 +51,7 @@ async fn two_domains_claim_one_trust_domain_name_and_the_first_keeps_it() {
     let api = story.api::<ServiceIdentity>(&namespace);
     says(&api, "order", ("Accepted", "False", "NotInTrustDomain"), &words).await;
     assert!(story.api::<Secret>(&namespace).get_opt("order-tls").await.unwrap().is_none());
-    assert!(story.api::<Secret>("ringfence-system").get_opt(&format!("{rival}-ca")).await.unwrap().is_none());
+    assert!(story.api::<Secret>(OPERATOR_NAMESPACE).get_opt(&format!("{rival}-ca")).await.unwrap().is_none());
     bystanders.are_untouched(&story).await;
 }
 
@@ -137,7 +138,7 @@ async fn the_clusters_own_namespaces_can_not_be_members() {
     let story = Story::begin("system").await;
     let trust = story.trust("inside", json!({})).await;
     let bystanders = Bystanders::in_namespace(&story, &trust.namespace).await;
-    for namespace in ["kube-system", "ringfence-system"] {
+    for namespace in ["kube-system", OPERATOR_NAMESPACE] {
         let name = format!("{}-{namespace}", story.name);
         story.create_cluster_wide::<TrustDomain>(domain(&name, self_signed(&[namespace]))).await;
         let words = [namespace, "can't be a member"];
@@ -176,7 +177,7 @@ async fn a_domain_that_is_deleted_while_identities_live_waits_for_them() {
     story.create::<ServiceIdentity>(&trust.namespace, identity("twin", spec)).await;
     let identities = story.api::<ServiceIdentity>(&trust.namespace);
     says(&identities, "twin", ("Accepted", "False", "ServiceAccountTaken"), &["order"]).await;
-    let (domains, secrets) = (story.all::<TrustDomain>(), story.api::<Secret>("ringfence-system"));
+    let (domains, secrets) = (story.all::<TrustDomain>(), story.api::<Secret>(OPERATOR_NAMESPACE));
     domains.delete(&trust.domain, &DeleteParams::default()).await.unwrap();
     let order = format!("{}/order", trust.namespace);
     let twin = format!("{}/twin", trust.namespace);
@@ -239,9 +240,9 @@ async fn a_secret_of_someone_else_with_the_name_of_the_ca_is_neither_used_nor_de
     let bystanders = Bystanders::in_namespace(&story, &trust.namespace).await;
     let name = format!("{}-corp", story.name);
     let ca = format!("{name}-ca");
-    let secrets = story.api::<Secret>("ringfence-system");
+    let secrets = story.api::<Secret>(OPERATOR_NAMESPACE);
     let brought = json!({"metadata": {"name": ca}, "stringData": {"precious": "yes"}});
-    let before = story.create::<Secret>("ringfence-system", brought).await;
+    let before = story.create::<Secret>(OPERATOR_NAMESPACE, brought).await;
     let domains = story.all::<TrustDomain>();
     story.create_cluster_wide::<TrustDomain>(domain(&name, self_signed(&[]))).await;
     let words = [&*ca, "delete or rename it"];

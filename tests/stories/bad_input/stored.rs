@@ -7,6 +7,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{CustomResourceExt, Resource};
+use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
 use serde_json::{Value, json};
 
@@ -138,7 +139,7 @@ async fn an_object_stored_under_a_looser_definition_is_invalid_and_the_others_go
     for (name, _, word) in domains {
         says(&loosely::<TrustDomain>(&story, ""), name, said, &[word]).await;
         // A bad selector selects nothing, and is no reason to have no CA.
-        let secrets = story.api::<Secret>("ringfence-system");
+        let secrets = story.api::<Secret>(OPERATOR_NAMESPACE);
         let has_ca = secrets.get_opt(&format!("{name}-ca")).await.unwrap().is_some();
         assert_eq!(has_ca, ["bad-labels", "everything"].contains(&name), "{name}");
     }

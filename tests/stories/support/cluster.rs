@@ -3,24 +3,12 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use k8s_openapi::api::core::v1::{Namespace, Service};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, CustomResourceExt};
+use kube::{Client, Config};
 use ringfence::controller::{Clock, Operator};
-use ringfence_cluster::{Cluster, Options};
-use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
+use ringfence_cluster::{Cluster, OPERATOR_USER, Options};
 use ringfence_core::world::Settings;
 use tokio_util::sync::CancellationToken;
-
-/// Namespace of the operator.
-pub const OPERATOR_NAMESPACE: &str = "ringfence-system";
-
-/// User name of the operator, as the chart has it.
-pub fn operator_user() -> String {
-    format!("system:serviceaccount:{OPERATOR_NAMESPACE}:ringfence")
-}
 
 /// A cluster with the three kinds installed.
 pub struct TestCluster {
@@ -52,37 +40,14 @@ impl TestCluster {
 
     /// One of its own, without an operator.
     pub async fn start() -> Self {
-        let cluster = tokio::task::spawn_blocking(|| Cluster::start(&Options::default())).await.unwrap().unwrap();
-        let operator_kubeconfig = cluster.kubeconfig_for(&operator_user(), &["system:masters"]).unwrap();
-        let this = Self { cluster, operator_kubeconfig };
-        this.install().await;
-        this
-    }
-
-    /// What a platform has before anything is declared: the kinds, the operator's namespace, and DNS.
-    async fn install(&self) {
-        let client = self.client().await;
-        let crds = Api::<CustomResourceDefinition>::all(client.clone());
-        let apply = PatchParams::apply("stories").force();
-        for crd in [TrustDomain::crd(), ServiceIdentity::crd(), AccessPolicy::crd()] {
-            let name = crd.metadata.name.clone().unwrap();
-            crds.patch(&name, &apply, &Patch::Apply(&crd)).await.unwrap();
-            super::wait_for(&crds, &name, "be established", |crd| {
-                let conditions = crd.status.as_ref().and_then(|status| status.conditions.as_ref());
-                conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True")
-            })
-            .await;
-        }
-        let namespace: Namespace =
-            super::declare::object(serde_json::json!({"metadata": {"name": OPERATOR_NAMESPACE}}));
-        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        let dns: Service = super::declare::object(serde_json::json!({
-            "metadata": {"name": "kube-dns", "namespace": "kube-system"},
-            "spec": {"selector": {"k8s-app": "kube-dns"}, "ports": [
-                {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
-            ]},
-        }));
-        Api::<Service>::namespaced(client, "kube-system").create(&PostParams::default(), &dns).await.unwrap();
+        let started = tokio::task::spawn_blocking(|| {
+            let cluster = Cluster::start(&Options::default()).unwrap();
+            cluster.install_kinds().unwrap();
+            cluster
+        });
+        let cluster = started.await.unwrap();
+        let operator_kubeconfig = cluster.kubeconfig_for(OPERATOR_USER, &["system:masters"]).unwrap();
+        Self { cluster, operator_kubeconfig }
     }
 
     /// A client of the administrator.

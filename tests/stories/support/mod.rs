@@ -13,7 +13,7 @@ mod pods;
 mod wait;
 
 pub use alone::begin_alone;
-pub use cluster::{Operation, TestCluster, operator_user};
+pub use cluster::{Operation, TestCluster};
 pub use declare::{Story, Trust, domain, identity, policy, service};
 pub use expect::{Bystanders, closed, says};
 pub use judges::{Connection, OUTSIDE, Workload, cyclonus, network_policies, np_guard};

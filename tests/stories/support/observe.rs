@@ -6,10 +6,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, Resource};
+use ringfence_cluster::OPERATOR_USER;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::cluster::{TestCluster, operator_user};
+use super::cluster::TestCluster;
 use super::declare::Story;
 
 /// Status, reason and message of a condition; empty if there is none.
@@ -64,7 +65,7 @@ pub struct Write {
 pub fn writes_since(cluster: &TestCluster, lines: usize) -> (Vec<Write>, usize) {
     let log = std::fs::read_to_string(cluster.cluster().audit_log()).unwrap();
     let events = log.lines().skip(lines).filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let writes = events.filter(|event| event["user"]["username"] == operator_user().as_str()).filter_map(|event| {
+    let writes = events.filter(|event| event["user"]["username"] == OPERATOR_USER).filter_map(|event| {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let verb = text(&event["verb"]);
         let reference = &event["objectRef"];

@@ -8,11 +8,12 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use kube::core::{NamespaceResourceScope, Resource};
+use ringfence_cluster::OPERATOR_USER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::cluster::{TestCluster, operator_user};
+use super::cluster::TestCluster;
 use super::declare::Story;
 use super::observe::Write;
 
@@ -89,7 +90,7 @@ impl<'a> History<'a> {
             log.lines().skip(self.begin).filter_map(|line| serde_json::from_str(line).ok()).collect();
         events.sort_by_key(|event| event["requestReceivedTimestamp"].as_str().map(str::to_owned));
         let is_write = |event: &&Value| {
-            event["user"]["username"] == operator_user().as_str()
+            event["user"]["username"] == OPERATOR_USER
                 && !["get", "list", "watch"].contains(&event["verb"].as_str().unwrap())
                 && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
         };

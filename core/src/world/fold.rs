@@ -1,0 +1,460 @@
+//! How a change comes into the world: what differs from before, and what that touches.
+
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kube::Resource;
+
+use super::claims::Rank;
+use super::gone::Gone;
+use super::{
+    AuthorityFacts, Change, NamespaceFacts, NamespacedName, OutputFacts, PodFacts, SecretFacts, Unit, World, resolve,
+};
+use crate::access::{Grant, GrantSource, GrantTarget};
+use crate::api::{AccessPolicy, ConditionType, ServiceIdentity, TrustDomain, find_condition};
+
+/// What is to be settled, and what is already known to need planning.
+#[derive(Default)]
+pub(super) struct Dirty {
+    pub(super) namespaces: BTreeSet<String>,
+    pub(super) names: BTreeSet<String>,
+    pub(super) domains: BTreeSet<String>,
+    pub(super) identities: BTreeSet<NamespacedName>,
+    pub(super) policies: BTreeSet<NamespacedName>,
+    pub(super) units: BTreeSet<Unit>,
+}
+
+impl World {
+    /// Folds one change; returns everything that it touches.
+    pub fn apply(&mut self, change: Change) -> BTreeSet<Unit> {
+        let mut dirty = Dirty::default();
+        match change {
+            Change::Domain(name, new) => self.fold_domain(&name, new, &mut dirty),
+            Change::Identity(key, new) => self.fold_identity(key, new, &mut dirty),
+            Change::Policy(key, new) => self.fold_policy(key, new, &mut dirty),
+            Change::Namespace(name, new) => self.fold_namespace(name, new, &mut dirty),
+            Change::Service(key, new) => {
+                if key.namespace == super::DNS_NAMESPACE && key.name == super::DNS_SERVICE {
+                    self.fold_dns_service(new.as_ref(), &mut dirty);
+                }
+                let old = replace(&mut self.services, &key, new);
+                if old.as_ref() != self.services.get(&key) {
+                    let named = |object: &ServiceIdentity| object.service_names().contains(&key.name);
+                    dirty.identities.extend(self.identities_where(&key.namespace, named));
+                }
+            }
+            Change::Pod(key, new) => self.fold_pod(&key, new, &mut dirty),
+            // Nodes report every few seconds, and hardly ever anything that matters here.
+            Change::Node(name, new) if self.cluster.nodes.get(&name) == new.as_ref() => {}
+            Change::Node(name, new) => {
+                self.change_cluster(&mut dirty, |cluster| drop(replace(&mut cluster.nodes, &name, new)));
+            }
+            Change::ServiceCidr(name, new) => {
+                self.change_cluster(&mut dirty, |cluster| drop(replace(&mut cluster.service_cidrs, &name, new)));
+            }
+            Change::ApiServer(name, new) => {
+                self.change_cluster(&mut dirty, |cluster| drop(replace(&mut cluster.api_server, &name, new)));
+            }
+            Change::DnsEndpoints(name, new) => {
+                self.change_dns(&mut dirty, |cluster| drop(replace(&mut cluster.dns_endpoints, &name, new)));
+            }
+            Change::Secret(key, new) => self.fold_secret(&key, new, &mut dirty),
+            Change::ConfigMap(key, new) => {
+                if fold_output(&mut self.config_maps, &mut self.gone, &key, new) {
+                    if key.namespace == self.settings.operator_namespace {
+                        dirty.units.extend(
+                            self.domains
+                                .keys()
+                                .filter(|name| format!("{name}-trust") == key.name)
+                                .cloned()
+                                .map(Unit::Domain),
+                        );
+                    }
+                    let owner = |object: &ServiceIdentity| {
+                        object.metadata.name.as_ref().is_some_and(|name| format!("{name}-trust") == key.name)
+                    };
+                    dirty.units.extend(self.identities_where(&key.namespace, owner).into_iter().map(Unit::Identity));
+                }
+            }
+            Change::NetworkPolicy(key, new) => {
+                let existed = self.network_policies.contains_key(&key);
+                if fold_output(&mut self.network_policies, &mut self.gone, &key, new) {
+                    let owner = |object: &ServiceIdentity| {
+                        object.metadata.name.as_ref().is_some_and(|name| format!("ringfence-{name}") == key.name)
+                    };
+                    let owners = self.identities_where(&key.namespace, owner);
+                    let is_baseline = owners.is_empty();
+                    dirty.units.extend(owners.into_iter().map(Unit::Identity));
+                    if existed != self.network_policies.contains_key(&key) || is_baseline {
+                        dirty.units.insert(Unit::Fence(key.namespace.clone()));
+                    }
+                    if is_baseline {
+                        let domain = self.membership.domain_of.get(&key.namespace);
+                        dirty.units.extend(domain.cloned().map(Unit::Domain));
+                        dirty.units.extend(self.units_of_namespace(&key.namespace));
+                    }
+                }
+            }
+            Change::ForeignPolicy(key, new) => {
+                let old = replace(&mut self.foreign_policies, &key, new);
+                if old.as_ref() != self.foreign_policies.get(&key) {
+                    dirty.units.extend(self.units_of_namespace(&key.namespace));
+                }
+            }
+            Change::Authority(domain, new) => self.fold_authority(&domain, new, &mut dirty),
+            Change::OperatorSecret(name, version) => {
+                if replace(&mut self.operator_secrets, &name, version.clone()) != version {
+                    let brought = |domain: &TrustDomain| {
+                        domain.spec.certificate_authority.secret.as_ref().is_some_and(|secret| secret.name == name)
+                    };
+                    let domains =
+                        self.domains.iter().filter(|(_, domain)| brought(domain)).map(|(name, _)| name.clone());
+                    dirty.units.extend(domains.map(Unit::Domain));
+                }
+            }
+        }
+        self.settle(dirty)
+    }
+
+    /// Whether something newer is known: a watch tells of a version that is older than the answer to a write of ours, or
+    /// such an answer comes in after the object is gone.
+    fn is_stale<K: Resource>(&self, known: Option<&Arc<K>>, told: Option<&Arc<K>>) -> bool {
+        let version =
+            |object: &K| object.meta().resource_version.as_ref().and_then(|version| version.parse::<u64>().ok());
+        let Some(told) = told else { return false };
+        known.is_some_and(|known| known.meta().uid == told.meta().uid && version(told) < version(known))
+            || told.meta().uid.as_ref().is_some_and(|uid| self.gone.contains(uid))
+    }
+
+    fn note_gone<K: Resource>(&mut self, old: Option<&Arc<K>>, is_there: bool) {
+        if let Some(uid) = old.filter(|_| !is_there).and_then(|old| old.meta().uid.as_ref()) {
+            self.gone.remember(uid);
+        }
+    }
+
+    fn fold_domain(&mut self, name: &str, new: Option<Arc<TrustDomain>>, dirty: &mut Dirty) {
+        if self.is_stale(self.domains.get(name), new.as_ref()) {
+            return;
+        }
+        let old = replace(&mut self.domains, name, new);
+        self.note_gone(old.as_ref(), self.domains.contains_key(name));
+        let new = self.domains.get(name);
+        if is_declared_alike(old.as_ref(), new) {
+            return;
+        }
+        dirty.units.insert(Unit::Domain(name.to_owned()));
+        if old.as_ref().map(|domain| &domain.spec) == new.map(|domain| &domain.spec) && old.is_some() == new.is_some() {
+            return;
+        }
+        for domain in old.iter().chain(new) {
+            dirty.names.insert(domain.claimed_name().to_owned());
+            let claimed = self.namespaces.iter().filter(|(namespace, facts)| domain.claims(namespace, facts));
+            dirty.namespaces.extend(claimed.map(|(namespace, _)| namespace.clone()));
+        }
+        dirty.domains.insert(name.to_owned());
+        dirty.units.extend(self.descendants_of(name).into_iter().map(Unit::Domain));
+    }
+
+    fn fold_identity(&mut self, key: NamespacedName, new: Option<Arc<ServiceIdentity>>, dirty: &mut Dirty) {
+        if self.is_stale(self.identities.get(&key), new.as_ref()) {
+            return;
+        }
+        let old = replace(&mut self.identities, &key, new);
+        self.note_gone(old.as_ref(), self.identities.contains_key(&key));
+        let new = self.identities.get(&key).cloned();
+        if is_declared_alike(old.as_ref(), new.as_ref()) {
+            return;
+        }
+        dirty.units.insert(Unit::Identity(key.clone()));
+        let same = matches!((&old, &new), (Some(old), Some(new)) if old.spec == new.spec
+            && old.metadata.uid == new.metadata.uid && is_to_stay(old) == is_to_stay(new));
+        if same {
+            return;
+        }
+        let claims = new.as_ref().map(|object| resolve::claims_of(object, &self.settings.cluster_domain));
+        let rank =
+            new.as_ref().map_or(Rank { sequence: 0, created: 0, uid: String::new() }, |object| self.rank(object));
+        let affected = self.claims.replace(&key, claims.unwrap_or_default(), &rank);
+        dirty.identities.extend(affected);
+        if old.as_ref().map(|object| object.pod_selector()) != new.as_ref().map(|object| object.pod_selector()) {
+            let others = |object: &ServiceIdentity| object.metadata.name.as_ref() != Some(&key.name);
+            dirty.identities.extend(self.identities_where(&key.namespace, others));
+        }
+        dirty.units.insert(Unit::Fence(key.namespace.clone()));
+        if let Some(domain) = self.membership.domain_of.get(&key.namespace)
+            && self.domains.get(domain).is_some_and(|domain| domain.metadata.deletion_timestamp.is_some())
+        {
+            dirty.units.insert(Unit::Domain(domain.clone()));
+        }
+        dirty.identities.insert(key);
+    }
+
+    /// Claims seen at the first listing rank by what became of them before: what was accepted as it is now, what was
+    /// accepted and then changed, what was refused, and what nobody has looked at yet.
+    fn rank(&mut self, object: &ServiceIdentity) -> Rank {
+        let status = object.status.as_ref();
+        let accepted = status.and_then(|status| find_condition(&status.conditions, ConditionType::Accepted));
+        let current = status.is_some_and(|status| status.observed_generation == object.metadata.generation);
+        let sequence = match (&mut self.claim_sequence, accepted.map(|condition| condition.status == "True")) {
+            (Some(sequence), _) => {
+                *sequence += 1;
+                *sequence + 3
+            }
+            (None, Some(true)) if current => 0,
+            (None, Some(true)) => 1,
+            (None, Some(false)) => 2,
+            (None, None) => 3,
+        };
+        let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+        Rank { sequence, created, uid: object.metadata.uid.clone().unwrap_or_default() }
+    }
+
+    fn fold_policy(&mut self, key: NamespacedName, new: Option<Arc<AccessPolicy>>, dirty: &mut Dirty) {
+        if self.is_stale(self.policies.get(&key), new.as_ref()) {
+            return;
+        }
+        let old = replace(&mut self.policies, &key, new);
+        self.note_gone(old.as_ref(), self.policies.contains_key(&key));
+        let new = self.policies.get(&key).cloned();
+        if is_declared_alike(old.as_ref(), new.as_ref()) {
+            return;
+        }
+        self.index.replace(&key, old.as_deref(), new.as_deref());
+        dirty.units.insert(Unit::Policy(key.clone()));
+        let granted = |policy: Option<&Arc<AccessPolicy>>| {
+            policy.filter(|policy| is_to_stay(policy)).map(|policy| policy.spec.clone())
+        };
+        if granted(old.as_ref()) != granted(new.as_ref()) {
+            dirty.policies.insert(key);
+        }
+    }
+
+    fn fold_namespace(&mut self, name: String, new: Option<NamespaceFacts>, dirty: &mut Dirty) {
+        let old = replace(&mut self.namespaces, &name, new);
+        if old.as_ref() != self.namespaces.get(&name) {
+            if old.is_some() != self.namespaces.contains_key(&name) {
+                dirty.policies.extend(self.index.by_pod_namespace(&name));
+                let below = |claimed: &str| claimed.rsplit('.').next() == Some(&name);
+                dirty.identities.extend(self.claims.claimants_of_names(below));
+            }
+            dirty.units.extend(self.units_of_namespace(&name));
+            dirty.namespaces.insert(name);
+        }
+    }
+
+    fn fold_pod(&mut self, key: &NamespacedName, new: Option<PodFacts>, dirty: &mut Dirty) {
+        if key.namespace == super::DNS_NAMESPACE {
+            let is_cache = new
+                .as_ref()
+                .is_some_and(|pod| pod.labels.get("k8s-app").is_some_and(|app| app == super::NODE_LOCAL_DNS));
+            self.change_dns(dirty, |cluster| {
+                if is_cache {
+                    cluster.node_local_dns_pods.insert(key.clone())
+                } else {
+                    cluster.node_local_dns_pods.remove(key)
+                };
+            });
+        }
+        let old = replace(&mut self.pods, key, new);
+        let new = self.pods.get(key);
+        if old.as_ref() != new {
+            let labels: Vec<_> = old.iter().chain(new).map(|pod| pod.labels.clone()).collect();
+            let selects = |object: &ServiceIdentity| {
+                let selector = object.pod_selector();
+                labels.iter().any(|labels| selector.matches(labels))
+            };
+            let mut touched = self.identities_where(&key.namespace, selects);
+            let services = self.services_in(&key.namespace).filter(|(_, service)| {
+                let selector = &service.selector;
+                !selector.is_empty()
+                    && labels.iter().any(|labels| selector.iter().all(|(k, v)| labels.get(k) == Some(v)))
+            });
+            let services: BTreeSet<String> = services.map(|(service, _)| service.name.clone()).collect();
+            if !services.is_empty() {
+                let lends =
+                    |object: &ServiceIdentity| object.service_names().iter().any(|name| services.contains(name));
+                touched.extend(self.identities_where(&key.namespace, lends));
+            }
+            dirty.identities.extend(touched);
+            if self.pods_in(&key.namespace).take(2).count() <= 1 {
+                // Whether the fence or the services come first may be another question now.
+                dirty.units.extend(self.units_of_namespace(&key.namespace));
+            }
+        }
+    }
+
+    fn fold_dns_service(&mut self, service: Option<&super::ServiceFacts>, dirty: &mut Dirty) {
+        let selector = service.map(|service| service.selector.clone()).unwrap_or_default();
+        let addresses = service.map(|service| service.cluster_ips.iter().copied().collect()).unwrap_or_default();
+        self.change_dns(dirty, |cluster| (cluster.dns_selector, cluster.dns_service_ips) = (selector, addresses));
+    }
+
+    /// Changes what is known of the cluster's own addresses; policies that depend on them are judged again.
+    fn change_cluster(&mut self, dirty: &mut Dirty, change: impl FnOnce(&mut super::Cluster)) {
+        let old = (self.cluster.ranges(), self.cluster.api_server());
+        change(&mut self.cluster);
+        if old != (self.cluster.ranges(), self.cluster.api_server()) {
+            dirty.policies.extend(self.index.by_cluster_addresses());
+            let is_address = |claimed: &str| claimed.parse::<std::net::IpAddr>().is_ok();
+            dirty.identities.extend(self.claims.claimants_of_names(is_address));
+        }
+    }
+
+    /// Changes what is known of DNS; every fence lets DNS through.
+    fn change_dns(&mut self, dirty: &mut Dirty, change: impl FnOnce(&mut super::Cluster)) {
+        let old = self.cluster.dns();
+        change(&mut self.cluster);
+        if old != self.cluster.dns() {
+            for (namespace, domain) in &self.membership.domain_of {
+                dirty.units.extend(self.units_of_namespace(namespace));
+                dirty.units.insert(Unit::Domain(domain.clone()));
+            }
+        }
+    }
+
+    fn fold_secret(&mut self, key: &NamespacedName, new: Option<OutputFacts<SecretFacts>>, dirty: &mut Dirty) {
+        let keys = |facts: Option<&OutputFacts<SecretFacts>>| match facts.map(|facts| &facts.content) {
+            Some(SecretFacts::SigningKey(Ok(facts))) => Some((facts.current.clone(), facts.next.clone())),
+            _ => None,
+        };
+        let old = keys(self.secrets.get(key));
+        if !fold_output(&mut self.secrets, &mut self.gone, key, new) {
+            return;
+        }
+        let writes = |object: &ServiceIdentity| {
+            object.tls_secret() == key.name || object.signing_key_secret().as_deref() == Some(&key.name)
+        };
+        let owners = self.identities_where(&key.namespace, writes);
+        // A key that can't be seen any more is on its way back, or another one is: verifiers change once, to that.
+        let new = keys(self.secrets.get(key));
+        if new.is_some() && new != old {
+            let callees = owners.iter().flat_map(|owner| self.peers_of(owner));
+            dirty.units.extend(callees.collect::<BTreeSet<_>>().into_iter().map(Unit::Identity));
+        }
+        dirty.units.extend(owners.into_iter().map(Unit::Identity));
+    }
+
+    fn fold_authority(&mut self, domain: &str, new: Option<AuthorityFacts>, dirty: &mut Dirty) {
+        let newer = |old: &AuthorityFacts, new: &AuthorityFacts| {
+            let version = |facts: &AuthorityFacts| facts.resource_version.parse::<u64>().unwrap_or(u64::MAX);
+            old.uid != new.uid || version(new) > version(old)
+        };
+        if let (Some(old), Some(new)) = (self.authorities.get(domain), &new)
+            && !newer(old, new)
+        {
+            return;
+        }
+        if new.as_ref().is_some_and(|new| self.gone.contains(&new.uid)) {
+            return;
+        }
+        let old = replace(&mut self.authorities, domain, new);
+        if let Some(old) = old.filter(|_| !self.authorities.contains_key(domain)) {
+            self.gone.remember(&old.uid);
+        }
+        dirty.units.insert(Unit::Domain(domain.to_owned()));
+        dirty.units.extend(self.children_of(domain).map(Unit::Domain));
+        let members: Vec<NamespacedName> = self.identities_of(domain).map(|identity| identity.key.clone()).collect();
+        let peers = members.iter().flat_map(|member| self.peers_of(member)).collect::<BTreeSet<_>>();
+        dirty.units.extend(members.into_iter().chain(peers).map(Unit::Identity));
+    }
+
+    fn children_of<'a>(&'a self, parent: &'a str) -> impl Iterator<Item = String> + 'a {
+        let is_child = move |domain: &TrustDomain| {
+            domain.spec.certificate_authority.parent.as_ref().is_some_and(|named| named.name == parent)
+        };
+        self.domains.iter().filter(move |(_, domain)| is_child(domain)).map(|(name, _)| name.clone())
+    }
+
+    /// The domains below a domain, which see each change of their chain of parents; itself where they form a cycle.
+    fn descendants_of(&self, parent: &str) -> BTreeSet<String> {
+        let mut found: BTreeSet<String> = BTreeSet::new();
+        let mut next: Vec<String> = self.children_of(parent).collect();
+        while let Some(child) = next.pop() {
+            if found.insert(child.clone()) {
+                next.extend(self.children_of(&child));
+            }
+        }
+        found
+    }
+
+    /// The identities at the other ends of an identity's edges.
+    fn peers_of(&self, identity: &NamespacedName) -> BTreeSet<NamespacedName> {
+        self.judged_of(identity).flat_map(|judged| &judged.grants).flat_map(|grant| self.ends_of(grant)).collect()
+    }
+
+    /// The identities that a grant is about, on both sides.
+    pub(super) fn ends_of(&self, grant: &Grant) -> BTreeSet<NamespacedName> {
+        let mut ends = BTreeSet::new();
+        match &grant.source {
+            GrantSource::Identity(peer) => drop(ends.insert(peer.key.clone())),
+            GrantSource::TrustDomain { name, .. } => {
+                ends.extend(self.identities_of(name).map(|identity| identity.key.clone()))
+            }
+            _ => {}
+        }
+        if let GrantTarget::Identity(peer) = &grant.target {
+            ends.insert(peer.key.clone());
+        }
+        ends
+    }
+
+    fn identities_where(&self, namespace: &str, wanted: impl Fn(&ServiceIdentity) -> bool) -> BTreeSet<NamespacedName> {
+        self.identities_in(namespace).filter(|(_, object)| wanted(object)).map(|(key, _)| key.clone()).collect()
+    }
+
+    pub(super) fn units_of_namespace(&self, namespace: &str) -> BTreeSet<Unit> {
+        let identities = self.identities_in(namespace).map(|(key, _)| Unit::Identity(key.clone()));
+        identities.chain([Unit::Fence(namespace.to_owned())]).collect()
+    }
+}
+
+/// Whether two versions declare the same, so that only the status differs, which is our own word.
+fn is_declared_alike<K: Resource>(old: Option<&Arc<K>>, new: Option<&Arc<K>>) -> bool {
+    let declared = |object: &Arc<K>| {
+        let metadata = object.meta();
+        (metadata.uid.clone(), metadata.generation, metadata.deletion_timestamp.clone(), metadata.finalizers.clone())
+    };
+    matches!((old, new), (Some(old), Some(new)) if new.meta().generation.is_some() && declared(old) == declared(new))
+}
+
+/// What is being deleted means nothing any more, however long finalizers hold it; and nothing is written for it, which
+/// the garbage collector would have to remove again.
+pub(super) fn is_to_stay<K: Resource>(object: &Arc<K>) -> bool {
+    object.meta().deletion_timestamp.is_none()
+}
+
+/// Puts or removes a value; returns the old one.
+pub(super) fn replace<K, Q, V>(map: &mut std::collections::BTreeMap<K, V>, key: &Q, new: Option<V>) -> Option<V>
+where
+    K: Ord + Borrow<Q>,
+    Q: Ord + ToOwned<Owned = K> + ?Sized,
+{
+    match new {
+        Some(new) => map.insert(key.to_owned(), new),
+        None => map.remove(key),
+    }
+}
+
+/// Folds an output unless something newer is known; returns whether anything changed. A write is folded when it is
+/// answered, so that the watch, which tells of it later, tells nothing new.
+fn fold_output<T: PartialEq>(
+    map: &mut std::collections::BTreeMap<NamespacedName, OutputFacts<T>>,
+    gone: &mut Gone,
+    key: &NamespacedName,
+    mut new: Option<OutputFacts<T>>,
+) -> bool {
+    match (map.get(key), &mut new) {
+        (_, Some(new)) if gone.contains(&new.uid) => return false,
+        (Some(old), Some(new)) if !new.is_newer_than(old) => return false,
+        (Some(old), Some(new)) => new.remember_owner(old),
+        (Some(old), None) => gone.remember(&old.uid),
+        (None, None) => return false,
+        _ => {}
+    }
+    let old = replace(map, key, new);
+    let same = |old: &OutputFacts<T>, new: &OutputFacts<T>| {
+        old.content == new.content && old.uid == new.uid && old.owner_uid == new.owner_uid && old.marked == new.marked
+    };
+    !matches!((&old, map.get(key)), (Some(old), Some(new)) if same(old, new))
+}
