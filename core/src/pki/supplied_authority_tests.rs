@@ -12,6 +12,7 @@ use crate::api::CertificateAlgorithm;
 use crate::pki::authority::certificate_params;
 use crate::pki::testing::{OpenSsl, key, leaf_profile, now, pem_of, serial, trust_domain};
 use crate::pki::{LeafFacts, issue_leaf};
+use crate::plan::with_adopted;
 
 /// An authority made without Ringfence's own functions.
 struct Authority {
@@ -82,6 +83,26 @@ fn authorities_are_accepted_however_their_chain_is_supplied() {
         let leaf = issue_leaf(&leaf_profile(), &generation, &key(CertificateAlgorithm::EcdsaP256), &serial(), now());
         assert_eq!(leaf.unwrap().certificate().issuer_der(), path[0].certificate.subject_der(), "{name}");
     }
+}
+
+#[test]
+fn other_certificates_above_the_same_authority_take_the_place_of_the_old_ones() {
+    let (root, other_root) = (authority("root", None, plain), authority("other root", None, plain));
+    let middle = authority("middle", Some(&root), plain);
+    let issuing = authority("issuing", Some(&middle), plain);
+    let crossed = Issuer::from_ca_cert_der(&other_root.certificate.as_pki_type(), &other_root.key).unwrap();
+    let params = CertificateParams::from_ca_cert_der(&middle.certificate.as_pki_type()).unwrap();
+    let crossed = params.signed_by(&middle.key, &crossed).unwrap().der().to_vec();
+    let crossed = Authority { certificate: Certificate::from_der(crossed).unwrap(), key: middle.key.clone() };
+
+    let first = adopt(&secret(&[&issuing, &middle], &[&root])).unwrap();
+    let generations = with_adopted(None, first.clone()).unwrap().unwrap();
+    assert!(with_adopted(Some(&generations), first).unwrap().is_none(), "nothing changed");
+    let second = adopt(&secret(&[&issuing, &crossed], &[&other_root])).unwrap();
+    let generations = with_adopted(Some(&generations), second).unwrap().unwrap();
+    let above = generations.signing().unwrap().path();
+    assert_eq!(above, [&issuing.certificate, &crossed.certificate, &other_root.certificate]);
+    assert_eq!(generations.roots(), [&other_root.certificate]);
 }
 
 #[test]

@@ -158,8 +158,8 @@ pub fn make_authority(
     Ok(Some(CaGenerations::new(vec![generation.with_phase(Phase::Active)])?))
 }
 
-/// The generations with a CA that the user brought as the one that signs; nothing if it already does. What signed before
-/// stays in the bundles.
+/// The generations with a CA that the user brought as the one that signs; nothing if it already does, with the same
+/// certificates above it. What signed before stays in the bundles.
 ///
 /// # Errors
 /// [`GenerationsError`].
@@ -169,7 +169,7 @@ pub fn with_adopted(
 ) -> Result<Option<CaGenerations>, GenerationsError> {
     let signing = existing.and_then(CaGenerations::signing);
     if signing
-        .is_some_and(|signing| signing.certificate() == brought.certificate() && signing.source() == CaSource::Secret)
+        .is_some_and(|signing| signing.path() == brought.path() && signing.source() == CaSource::Secret)
     {
         return Ok(None);
     }
