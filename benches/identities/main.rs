@@ -68,6 +68,8 @@ async fn one_more(sizes: &[usize]) {
         load.create_until_ready(&bench.client, present..*size).await;
         present = *size;
         let (mut creations, mut changes) = (Vec::new(), Vec::new());
+        // Events and the statuses of policies still come in when all identities are ready.
+        bench.writes_since(bench.audit_lines()).await;
         let from = bench.audit_lines();
         for _ in 0..11 {
             creations.push(load.create_until_ready(&bench.client, present..present + 1).await);

@@ -373,6 +373,9 @@ impl Pass<'_> {
         };
         self.note_programmed(done);
         self.note_in_place();
+        // What came in meanwhile is carried out next, and the status then written once.
+        let unfinished = !done && !self.failed && self.outcome.problems.is_empty();
+        let status = status.filter(|_| !(unfinished && self.context.queue.comes_again(&self.unit)));
         let api = Api::<ServiceIdentity>::namespaced(self.context.client.clone(), &self.key.namespace);
         let reported = report(self.context, &self.unit, &api, &object, status).await;
         self.publish(&object).await;

@@ -89,6 +89,11 @@ impl Queue {
         state.ready.contains_key(unit) || state.in_work.contains(unit)
     }
 
+    /// Whether a unit in work was touched again meanwhile.
+    pub(super) fn comes_again(&self, unit: &Unit) -> bool {
+        self.lock().again.contains(unit)
+    }
+
     /// Adds the units whose time has come.
     pub(super) fn wake(&self, now: Timestamp) {
         let mut state = self.lock();

@@ -368,7 +368,7 @@ impl From<&Grant> for AccessCallee {
             GrantTarget::Identity(peer) => CalleeName::Identity {
                 spiffe_id: peer.spiffe_id.to_string(),
                 trust_domain: peer.spiffe_id.trust_domain().to_string(),
-                dns_names: peer.dns_names.clone(),
+                dns_names: peer.dns_names.as_ref().clone(),
             },
             GrantTarget::Pods(pods) => CalleeName::Pods {
                 namespaces: pods.namespaces.iter().cloned().collect(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::SignedDuration;
@@ -81,9 +82,9 @@ pub struct Peer {
     /// Its SPIFFE ID.
     pub spiffe_id: SpiffeId,
     /// Its pods.
-    pub selector: LabelSelector,
+    pub selector: Arc<LabelSelector>,
     /// DNS names of its certificate: under which it is called.
-    pub dns_names: BTreeSet<String>,
+    pub dns_names: Arc<BTreeSet<String>>,
 }
 
 /// Who may call.

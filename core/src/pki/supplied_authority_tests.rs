@@ -21,7 +21,15 @@ struct Authority {
 }
 
 fn authority(name: &str, issuer: Option<&Authority>, change: impl FnOnce(&mut CertificateParams)) -> Authority {
-    let key = key(CertificateAlgorithm::EcdsaP256);
+    authority_with(key(CertificateAlgorithm::EcdsaP256), name, issuer, change)
+}
+
+fn authority_with(
+    key: PrivateKey,
+    name: &str,
+    issuer: Option<&Authority>,
+    change: impl FnOnce(&mut CertificateParams),
+) -> Authority {
     let end = now().checked_add(SignedDuration::from_hours(1000)).unwrap();
     let mut params = certificate_params(&serial(), now(), end).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -90,10 +98,7 @@ fn other_certificates_above_the_same_authority_take_the_place_of_the_old_ones() 
     let (root, other_root) = (authority("root", None, plain), authority("other root", None, plain));
     let middle = authority("middle", Some(&root), plain);
     let issuing = authority("issuing", Some(&middle), plain);
-    let crossed = Issuer::from_ca_cert_der(&other_root.certificate.as_pki_type(), &other_root.key).unwrap();
-    let params = CertificateParams::from_ca_cert_der(&middle.certificate.as_pki_type()).unwrap();
-    let crossed = params.signed_by(&middle.key, &crossed).unwrap().der().to_vec();
-    let crossed = Authority { certificate: Certificate::from_der(crossed).unwrap(), key: middle.key.clone() };
+    let crossed = authority_with(middle.key.clone(), "middle", Some(&other_root), plain);
 
     let first = adopt(&secret(&[&issuing, &middle], &[&root])).unwrap();
     let generations = with_adopted(None, first.clone()).unwrap().unwrap();

@@ -184,7 +184,7 @@ pub fn leaf_profile(identity: &Identity) -> LeafProfile {
     LeafProfile {
         spiffe_id: identity.spiffe_id.clone(),
         common_name: Some(identity.key.name.clone()),
-        dns_names: identity.dns_names.clone(),
+        dns_names: identity.dns_names.as_ref().clone(),
         ip_addresses: identity.ip_addresses.clone(),
         algorithm: identity.certificate_algorithm,
         duration: identity.certificate_duration,

@@ -42,11 +42,12 @@ pub(super) struct Rank {
     pub(super) uid: String,
 }
 
-/// All claims.
+/// All claims. Hardly any has more than one claimant, so that lists take less room than maps.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    by_claim: BTreeMap<Claim, BTreeMap<NamespacedName, Rank>>,
-    by_claimant: BTreeMap<NamespacedName, BTreeSet<Claim>>,
+    /// Who claims it, earliest first.
+    by_claim: BTreeMap<Claim, Vec<(Rank, NamespacedName)>>,
+    by_claimant: BTreeMap<NamespacedName, Box<[Claim]>>,
 }
 
 impl Claims {
@@ -65,18 +66,12 @@ impl Claims {
         claim: &Claim,
         claimant: &'a NamespacedName,
     ) -> impl Iterator<Item = &'a NamespacedName> + use<'a> {
-        let claims = self.by_claim.get(claim);
-        let own = claims.and_then(|claims| claims.get(claimant));
-        claims
-            .into_iter()
-            .flatten()
-            .filter(move |(other, rank)| *other != claimant && own.is_none_or(|own| *rank < own))
-            .map(|(other, _)| other)
+        self.claimants(claim).take_while(move |other| *other != claimant)
     }
 
-    /// All who claim something.
-    pub(super) fn claimants(&self, claim: &Claim) -> impl Iterator<Item = &NamespacedName> {
-        self.by_claim.get(claim).into_iter().flat_map(BTreeMap::keys)
+    /// All who claim something, earliest first.
+    pub(super) fn claimants<'a>(&'a self, claim: &Claim) -> impl Iterator<Item = &'a NamespacedName> + use<'a> {
+        self.by_claim.get(claim).into_iter().flatten().map(|(_, claimant)| claimant)
     }
 
     /// All who claim a name like this for their certificate.
@@ -86,7 +81,8 @@ impl Claims {
             Claim::Name(name) => Some((name, claimants)),
             _ => None,
         });
-        names.filter(|(name, _)| wanted(name)).flat_map(|(_, claimants)| claimants.keys().cloned()).collect()
+        let wanted = names.filter(|(name, _)| wanted(name)).flat_map(|(_, claimants)| claimants);
+        wanted.map(|(_, claimant)| claimant.clone()).collect()
     }
 
     /// Replaces what one identity claims; returns the others whose standing this may change.
@@ -96,24 +92,25 @@ impl Claims {
         claims: BTreeSet<Claim>,
         rank: &Rank,
     ) -> BTreeSet<NamespacedName> {
-        let old = self.by_claimant.remove(claimant).unwrap_or_default();
+        let old: BTreeSet<Claim> = self.by_claimant.remove(claimant).unwrap_or_default().into_iter().collect();
         let mut affected = BTreeSet::new();
         for claim in old.difference(&claims) {
             if let Some(claimants) = self.by_claim.get_mut(claim) {
-                claimants.remove(claimant);
-                affected.extend(claimants.keys().cloned());
+                claimants.retain(|(_, other)| other != claimant);
+                affected.extend(claimants.iter().map(|(_, other)| other.clone()));
                 if claimants.is_empty() {
                     self.by_claim.remove(claim);
                 }
             }
         }
         for claim in claims.difference(&old) {
-            let claimants = self.by_claim.entry(claim.clone()).or_default();
-            affected.extend(claimants.keys().cloned());
-            claimants.insert(claimant.clone(), rank.clone());
+            let claimants = self.by_claim.entry(claim.clone()).or_insert_with(|| Vec::with_capacity(1));
+            affected.extend(claimants.iter().map(|(_, other)| other.clone()));
+            let place = claimants.partition_point(|(other, _)| other <= rank);
+            claimants.insert(place, (rank.clone(), claimant.clone()));
         }
         if !claims.is_empty() {
-            self.by_claimant.insert(claimant.clone(), claims);
+            self.by_claimant.insert(claimant.clone(), claims.into_iter().collect());
         }
         affected
     }

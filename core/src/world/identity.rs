@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -24,11 +25,11 @@ pub struct Identity {
     /// Its SPIFFE ID.
     pub spiffe_id: SpiffeId,
     /// Its pods.
-    pub selector: LabelSelector,
+    pub selector: Arc<LabelSelector>,
     /// Its Services that exist, with what they say about ports.
     pub services: BTreeMap<String, ServiceFacts>,
     /// DNS names of the certificate.
-    pub dns_names: BTreeSet<String>,
+    pub dns_names: Arc<BTreeSet<String>>,
     /// IP addresses of the certificate.
     pub ip_addresses: BTreeSet<IpAddr>,
     /// Algorithm of the certificate's key.

@@ -14,10 +14,10 @@ enum Mention {
     ClusterAddresses,
 }
 
-/// Policies by what they mention.
+/// Policies by what they mention. Most things are mentioned by one or two, so that lists take less room than sets.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    policies: BTreeMap<Mention, BTreeSet<NamespacedName>>,
+    policies: BTreeMap<Mention, Vec<NamespacedName>>,
 }
 
 impl Index {
@@ -25,14 +25,14 @@ impl Index {
     pub(super) fn replace(&mut self, key: &NamespacedName, old: Option<&AccessPolicy>, new: Option<&AccessPolicy>) {
         for mention in old.map(|policy| mentions(key, policy)).unwrap_or_default() {
             if let Some(policies) = self.policies.get_mut(&mention) {
-                policies.remove(key);
+                policies.retain(|other| other != key);
                 if policies.is_empty() {
                     self.policies.remove(&mention);
                 }
             }
         }
         for mention in new.map(|policy| mentions(key, policy)).unwrap_or_default() {
-            self.policies.entry(mention).or_default().insert(key.clone());
+            self.policies.entry(mention).or_insert_with(|| Vec::with_capacity(1)).push(key.clone());
         }
     }
 
@@ -57,7 +57,7 @@ impl Index {
     }
 
     fn get(&self, mention: &Mention) -> BTreeSet<NamespacedName> {
-        self.policies.get(mention).cloned().unwrap_or_default()
+        self.policies.get(mention).into_iter().flatten().cloned().collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -111,9 +112,9 @@ impl Resolver<'_> {
             uid: self.object.metadata.uid.clone().unwrap_or_default(),
             domain: domain.metadata.name.clone().unwrap_or_default(),
             spiffe_id,
-            selector,
+            selector: Arc::new(selector),
             services,
-            dns_names: service_names.into_iter().chain(extra_names).collect(),
+            dns_names: Arc::new(service_names.into_iter().chain(extra_names).collect()),
             ip_addresses,
             certificate_algorithm: self.object.spec.certificate.algorithm.or(settings.algorithm).unwrap_or_default(),
             certificate_duration: self.duration(&domain),
@@ -152,7 +153,7 @@ impl Resolver<'_> {
         self.refuse(reason, message)
     }
 
-    fn domain(&mut self) -> Option<(std::sync::Arc<TrustDomain>, TrustDomainName)> {
+    fn domain(&mut self) -> Option<(Arc<TrustDomain>, TrustDomainName)> {
         let namespace = self.key.namespace.clone();
         let Some(domain) = self.world.domain_of(&namespace).cloned() else {
             let claimant = self.world.domains_claiming(&namespace).next().map(str::to_owned);
