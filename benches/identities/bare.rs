@@ -25,7 +25,7 @@ const PLACE: &str = "bare";
 pub(crate) async fn replay(client: &Client, load: &Load, count: usize) -> Duration {
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": PLACE}})).unwrap();
     Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    let model = Model::of(client, load).await;
+    let model = Model::of(client, load, count - 1).await;
     let begin = Instant::now();
     let writes = futures::stream::iter(0..count).for_each_concurrent(CONCURRENCY, async |number| {
         model.write(client, number).await;
@@ -45,8 +45,7 @@ struct Model {
 }
 
 impl Model {
-    async fn of(client: &Client, load: &Load) -> Self {
-        let number = 20;
+    async fn of(client: &Client, load: &Load, number: usize) -> Self {
         let (namespace, name) = load.place(number);
         let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);
         let mut found = vec![secrets.get(&format!("{name}-tls")).await.unwrap()];

@@ -14,8 +14,19 @@ pub(crate) type Writes = BTreeMap<(String, String), usize>;
 /// A cluster with an operator.
 pub(crate) struct Bench {
     pub(crate) client: Client,
+    operator: OperatorProcess,
     cluster: Cluster,
-    operator: Child,
+}
+
+/// The operator's process; it ends with the benchmark, however that ends.
+struct OperatorProcess(Child);
+
+impl Drop for OperatorProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 impl Bench {
@@ -31,15 +42,16 @@ impl Bench {
         let operator = Command::new(env!("CARGO_BIN_EXE_ringfence"))
             .args(["operator", "--health-address", "127.0.0.1:0", "--log", "warn"])
             .env("KUBECONFIG", kubeconfig)
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { client, cluster, operator }
+        Self { client, operator: OperatorProcess(operator), cluster }
     }
 
     /// Peak resident memory in megabytes (10⁶ bytes).
     pub(crate) fn operator_peak_memory(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.operator.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.operator.0.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         let kibibytes: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kibibytes * 1024.0 / 1e6
@@ -78,9 +90,8 @@ impl Bench {
         writes
     }
 
-    pub(crate) fn stop(mut self) {
-        self.operator.kill().unwrap();
-        self.operator.wait().unwrap();
+    pub(crate) fn stop(self) {
+        drop(self.operator);
         self.cluster.stop().unwrap();
     }
 }

@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
-use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
+use ringfence_core::api::{AccessPolicy, ConditionType, ServiceIdentity, TrustDomain, find_condition};
 use serde_json::json;
 
 /// So many requests of the declaring client are on their way at once.
@@ -99,26 +99,38 @@ impl Load {
         let mut seen =
             watcher(Api::<ServiceIdentity>::all(client.clone()), watcher::Config::default()).applied_objects().boxed();
         let begin = Instant::now();
-        let creating = futures::stream::iter(numbers).for_each_concurrent(CONCURRENCY, async |number| {
-            let (namespace, _) = self.place(number);
-            let identities = Api::namespaced(client.clone(), &namespace);
-            identities.create(&PostParams::default(), &self.identity(number)).await.unwrap();
-            if let Some(policy) = self.policy(number, 8443) {
-                Api::namespaced(client.clone(), &namespace).create(&PostParams::default(), &policy).await.unwrap();
-            }
-        });
+        let creating = futures::stream::iter(numbers)
+            .for_each_concurrent(CONCURRENCY, async |number| self.create(client, number).await);
         let watching = async {
             while !waiting.is_empty() {
                 let object: ServiceIdentity = seen.next().await.unwrap().unwrap();
-                let status = serde_json::to_value(&object.status).unwrap();
-                let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-                if conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True") {
+                if is_ready(Some(&object)) {
                     waiting.remove(object.metadata.name.as_deref().unwrap());
                 }
             }
         };
         futures::join!(creating, watching);
         begin.elapsed()
+    }
+
+    /// Creates one identity, and its policy; returns the time until it is ready. Nothing else is looked at, so that the
+    /// others cost this client nothing.
+    pub(crate) async fn create_one_until_ready(&self, client: &Client, number: usize) -> Duration {
+        let (namespace, name) = self.place(number);
+        let begin = Instant::now();
+        self.create(client, number).await;
+        let identities = Api::<ServiceIdentity>::namespaced(client.clone(), &namespace);
+        kube::runtime::wait::await_condition(identities, &name, is_ready).await.unwrap();
+        begin.elapsed()
+    }
+
+    async fn create(&self, client: &Client, number: usize) {
+        let (namespace, _) = self.place(number);
+        let identities = Api::namespaced(client.clone(), &namespace);
+        identities.create(&PostParams::default(), &self.identity(number)).await.unwrap();
+        if let Some(policy) = self.policy(number, 8443) {
+            Api::namespaced(client.clone(), &namespace).create(&PostParams::default(), &policy).await.unwrap();
+        }
     }
 
     /// Changes the port of one policy; returns the time until its status is about the change.
@@ -138,4 +150,9 @@ impl Load {
         kube::runtime::wait::await_condition(policies, &name, is_current).await.unwrap();
         begin.elapsed()
     }
+}
+
+fn is_ready(identity: Option<&ServiceIdentity>) -> bool {
+    let conditions = identity.and_then(|identity| identity.status.as_ref()).map(|status| status.conditions.as_slice());
+    find_condition(conditions.unwrap_or_default(), ConditionType::Ready).is_some_and(|ready| ready.status == "True")
 }

@@ -72,7 +72,7 @@ async fn one_more(sizes: &[usize]) {
         bench.writes_since(bench.audit_lines()).await;
         let from = bench.audit_lines();
         for _ in 0..11 {
-            creations.push(load.create_until_ready(&bench.client, present..present + 1).await);
+            creations.push(load.create_one_until_ready(&bench.client, present).await);
             present += 1;
         }
         let created = bench.writes_since(from).await;

@@ -39,11 +39,18 @@ pub(super) enum Seen {
     Listed,
 }
 
+/// Objects in one page of a listing: so many of them, whole, are in memory at once while a watch begins.
+const PAGE: u32 = 100;
+
+/// Watches all objects of a kind.
+fn everything() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
+
 /// All watches, and how many of them there are.
 pub(super) fn all(client: &Client, operator_namespace: &str) -> (BoxStream<'static, Seen>, usize) {
-    let everything = watcher::Config::default;
-    let ours = || watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-    let endpoints = |service: &str| watcher::Config::default().labels(&format!("kubernetes.io/service-name={service}"));
+    let ours = || everything().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+    let endpoints = |service: &str| everything().labels(&format!("kubernetes.io/service-name={service}"));
     let own = operator_namespace.to_owned();
     let streams = vec![
         own_kind::<TrustDomain>(client, "trustdomains", |key, object| Change::Domain(key.name, object)),
@@ -139,7 +146,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let api = Api::<DeserializeGuard<K>>::all(client.clone());
-    track(watch(api, watcher::Config::default()), plural, move |key, object| match object {
+    track(watch(api, everything()), plural, move |key, object| match object {
         None => Seen::Changed(vec![change(key, None)]),
         Some(DeserializeGuard(Ok(mut object))) => {
             object.meta_mut().managed_fields = None;
