@@ -10,9 +10,10 @@ use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Grant, JudgedPolicy};
+use crate::access::{Grant, JudgedPolicy};
 use crate::world::{
-    Change, ForeignPolicy, Identity, NamespaceFacts, NamespacedName, PodFacts, Settings, Unit, World, service_cidrs,
+    Change, ForeignPolicy, Identity, NamespaceFacts, NamespacedName, PodFacts, Problem, Settings, Unit, World,
+    service_cidrs,
 };
 
 /// Two domains. Storefront lets order out to settlement, and anyone in to its gateway; settlement lets storefront in to
@@ -89,6 +90,44 @@ pub(crate) fn show(world: &mut World, document: Value) -> BTreeSet<Unit> {
     changes(document).into_iter().flat_map(|change| world.apply(change)).collect()
 }
 
+/// Tells a world that something is gone: a kind, and `<namespace>/<name>` or a name.
+pub(crate) fn forget(world: &mut World, kind: &str, name: &str) -> BTreeSet<Unit> {
+    world.apply(match kind {
+        "TrustDomain" => Change::Domain(name.to_owned(), None),
+        "ServiceIdentity" => Change::Identity(key(name), None),
+        "AccessPolicy" => Change::Policy(key(name), None),
+        "Namespace" => Change::Namespace(name.to_owned(), None),
+        "Service" => Change::Service(key(name), None),
+        "Pod" => Change::Pod(key(name), None),
+        "Secret" => Change::Secret(key(name), None),
+        "ConfigMap" => Change::ConfigMap(key(name), None),
+        "NetworkPolicy" => Change::NetworkPolicy(key(name), None),
+        other => panic!("nothing of kind {other} goes"),
+    })
+}
+
+/// Units in words, e.g. `identity storefront/order`.
+pub(crate) fn in_words(units: &BTreeSet<Unit>) -> Vec<String> {
+    let words = units.iter().map(|unit| match unit {
+        Unit::Domain(name) => format!("domain {name}"),
+        Unit::Fence(namespace) => format!("fence {namespace}"),
+        Unit::Identity(key) => format!("identity {key}"),
+        Unit::Policy(key) => format!("policy {key}"),
+    });
+    words.collect()
+}
+
+/// Problems in words, e.g. `Accepted ServiceTaken: Service …`.
+pub(crate) fn problems_in_words<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> Vec<String> {
+    let words = problems.into_iter().map(|p| format!("{} {}: {}", p.condition.as_str(), p.reason, p.message));
+    words.collect()
+}
+
+/// What is wrong with an identity.
+pub(crate) fn complaints(world: &World, identity: &str) -> Vec<String> {
+    problems_in_words(&world.resolved(&key(identity)).unwrap().problems)
+}
+
 /// `<namespace>/<name>`.
 pub(crate) fn key(text: &str) -> NamespacedName {
     let (namespace, name) = text.split_once('/').unwrap();
@@ -160,7 +199,7 @@ fn own<K: Resource + DeserializeOwned>(
 ) -> Change {
     let mut object: K = typed(document);
     let key = key_of(&object);
-    object.meta_mut().uid = Some(key.to_string());
+    object.meta_mut().uid.get_or_insert_with(|| key.to_string());
     change(key, Arc::new(object))
 }
 
