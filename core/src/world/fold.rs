@@ -151,6 +151,7 @@ impl World {
             dirty.names.insert(domain.claimed_name().to_owned());
             let claimed = self.namespaces.iter().filter(|(namespace, facts)| domain.claims(namespace, facts));
             dirty.namespaces.extend(claimed.map(|(namespace, _)| namespace.clone()));
+            dirty.namespaces.extend(domain.spec.namespaces.iter().cloned());
         }
         dirty.domains.insert(name.to_owned());
         dirty.units.extend(self.descendants_of(name).into_iter().map(Unit::Domain));
@@ -180,6 +181,10 @@ impl World {
         if old.as_ref().map(|object| object.pod_selector()) != new.as_ref().map(|object| object.pod_selector()) {
             let others = |object: &ServiceIdentity| object.metadata.name.as_ref() != Some(&key.name);
             dirty.identities.extend(self.identities_where(&key.namespace, others));
+        }
+        if old.is_some() != new.is_some() {
+            // One that is not accepted and one that is not there are told apart.
+            dirty.policies.extend(self.index.policies_of(&key));
         }
         dirty.units.insert(Unit::Fence(key.namespace.clone()));
         if let Some(domain) = self.membership.domain_of.get(&key.namespace)
@@ -349,8 +354,10 @@ impl World {
             return;
         }
         let old = replace(&mut self.authorities, domain, new);
-        if let Some(old) = old.filter(|_| !self.authorities.contains_key(domain)) {
-            self.gone.remember(&old.uid);
+        match (old, self.authorities.contains_key(domain)) {
+            (None, false) => return,
+            (Some(old), false) => self.gone.remember(&old.uid),
+            _ => {}
         }
         dirty.units.insert(Unit::Domain(domain.to_owned()));
         dirty.units.extend(self.children_of(domain).map(Unit::Domain));

@@ -36,9 +36,13 @@ impl World {
                     dirty.units.insert(Unit::Domain(domain));
                 }
                 dirty.policies.extend(self.index.by_pod_namespace(&namespace));
+                dirty.policies.extend(self.index.by_identity_namespace(&namespace));
                 dirty.policies.extend(super::in_namespace(&self.policies, &namespace).map(|(key, _)| key.clone()));
                 dirty.identities.extend(self.identities_in(&namespace).map(|(key, _)| key.clone()));
                 dirty.units.extend(self.units_of_namespace(&namespace));
+            } else if !self.membership.domain_of.contains_key(&namespace) {
+                // It may have been refused to another one than before.
+                dirty.identities.extend(self.identities_in(&namespace).map(|(key, _)| key.clone()));
             }
         }
         for domain in std::mem::take(&mut dirty.domains) {
