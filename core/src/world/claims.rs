@@ -123,3 +123,7 @@ impl Claims {
         affected
     }
 }
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;

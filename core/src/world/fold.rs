@@ -465,3 +465,7 @@ fn fold_output<T: PartialEq>(
     };
     !matches!((&old, map.get(key)), (Some(old), Some(new)) if same(old, new))
 }
+
+#[cfg(test)]
+#[path = "fold_tests.rs"]
+mod tests;
