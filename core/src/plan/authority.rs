@@ -168,9 +168,7 @@ pub fn with_adopted(
     brought: CaGeneration,
 ) -> Result<Option<CaGenerations>, GenerationsError> {
     let signing = existing.and_then(CaGenerations::signing);
-    if signing
-        .is_some_and(|signing| signing.path() == brought.path() && signing.source() == CaSource::Secret)
-    {
+    if signing.is_some_and(|signing| signing.path() == brought.path() && signing.source() == CaSource::Secret) {
         return Ok(None);
     }
     let earlier = existing.into_iter().flatten().filter(|generation| generation.id() != brought.id()).cloned();
