@@ -6,11 +6,13 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::access::{Grant, JudgedPolicy};
+use crate::api::{ConditionType, find_condition};
 use crate::world::{
     Change, ForeignPolicy, Identity, NamespaceFacts, NamespacedName, PodFacts, Problem, Settings, Unit, World,
     service_cidrs,
@@ -69,6 +71,11 @@ endpoints: [{addresses: [192.0.2.10]}]
 ports: [{name: https, port: 6443, protocol: TCP}]
 ";
 
+/// The cluster's DNS.
+pub(crate) const DNS: &str = r"
+{kind: Service, metadata: {name: kube-dns, namespace: kube-system}, spec: {selector: {k8s-app: kube-dns}}}
+";
+
 /// A world in which these objects were listed.
 pub(crate) fn world(yaml: &[&str]) -> World {
     let mut world = World::new(Settings::default());
@@ -121,6 +128,12 @@ pub(crate) fn in_words(units: &BTreeSet<Unit>) -> Vec<String> {
 pub(crate) fn problems_in_words<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> Vec<String> {
     let words = problems.into_iter().map(|p| format!("{} {}: {}", p.condition.as_str(), p.reason, p.message));
     words.collect()
+}
+
+/// One condition in words, e.g. `False NameTaken: Secret …`; nothing if it is not there.
+pub(crate) fn condition(conditions: &[Condition], kind: ConditionType) -> Option<String> {
+    let found = find_condition(conditions, kind)?;
+    Some(format!("{} {}: {}", found.status, found.reason, found.message))
 }
 
 /// What is wrong with an identity.

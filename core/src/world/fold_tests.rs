@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pki::testing::{generations, root};
-use crate::testing::{CLUSTER, SHOP, apply, complaints, forget, identity, in_words, judged, key, world};
+use crate::testing::{CLUSTER, DNS, SHOP, apply, complaints, forget, identity, in_words, judged, key, world};
 use crate::world::ContentHash;
 
 /// Order calls payment, inventory may be called by anyone in storefront, and payment is scraped.
@@ -69,7 +69,7 @@ fn what_says_nothing_new_touches_nothing() {
         "{kind: Pod, metadata: {name: order-1, namespace: storefront, labels: {app.kubernetes.io/name: order}}, spec: {serviceAccountName: order, containers: [{name: main}]}}",
         "{kind: Node, metadata: {name: two}, spec: {podCIDRs: [10.244.1.0/24]}, status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}}",
         "{kind: ServiceCIDR, metadata: {name: more}, spec: {cidrs: [10.97.0.0/16]}}",
-        "{kind: Service, metadata: {name: kube-dns, namespace: kube-system}, spec: {clusterIPs: [10.96.0.10], selector: {k8s-app: kube-dns}}}",
+        DNS,
         "{kind: NetworkPolicy, metadata: {name: theirs, namespace: storefront}, spec: {podSelector: {}, ingress: [{}]}}",
         CLUSTER,
     ];
@@ -325,12 +325,10 @@ fn another_pod_touches_only_those_whom_it_tells_something() {
 
 #[test]
 fn dns_touches_every_fence() {
-    let dns =
-        "{kind: Service, metadata: {name: kube-dns, namespace: kube-system}, spec: {selector: {k8s-app: kube-dns}}}";
     let is_fence = |unit: &&Unit| matches!(unit, Unit::Fence(namespace) if namespace != "kube-system");
     let fences = |touched: &BTreeSet<Unit>| touched.iter().filter(is_fence).count();
     let mut world = shop();
-    assert_eq!(fences(&apply(&mut world, dns)), 2);
+    assert_eq!(fences(&apply(&mut world, DNS)), 2);
     let ports = "{kind: EndpointSlice, metadata: {name: kube-dns-1, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns}}, addressType: IPv4, endpoints: [], ports: [{port: 5353, protocol: UDP}]}";
     assert_eq!(fences(&apply(&mut world, ports)), 2);
     let cache = "{kind: Pod, metadata: {name: cache, namespace: kube-system, labels: {k8s-app: node-local-dns}}, spec: {containers: [{name: main}]}}";

@@ -148,6 +148,9 @@ fn an_address_that_becomes_one_of_the_cluster_is_taken_back() {
     assert_eq!(names(&world, "storefront/web"), [""; 0]);
 }
 
+/// What is declared, the Service and the pod that there are, the names that come of it, and the complaints.
+type Lending<'a> = (&'a str, &'a str, String, String, &'a [&'a str], &'a [&'a str]);
+
 #[test]
 fn services_lend_their_names() {
     let service =
@@ -162,7 +165,7 @@ fn services_lend_their_names() {
     let full = ["web.storefront.svc", "web.storefront.svc.cluster.local"];
     let headless = ["*.web.storefront.svc", "web.storefront.svc", "web.storefront.svc.cluster.local"];
     let none = [""; 0];
-    let stories: [(&str, &str, String, String, &[&str], &[&str]); 9] = [
+    let stories: [Lending<'_>; 9] = [
         ("the one named like it, without being asked", "{}", plain.clone(), pod(ours), &full, &none),
         ("before there is a pod", "{services: [web]}", plain.clone(), String::new(), &full, &none),
         (
