@@ -88,8 +88,13 @@ pub(crate) fn world(yaml: &[&str]) -> World {
 
 /// Shows objects to a world; namespaces that a TrustDomain names come into being with it.
 pub(crate) fn apply(world: &mut World, yaml: &str) -> BTreeSet<Unit> {
+    changes_of(yaml).into_iter().flat_map(|change| world.apply(change)).collect()
+}
+
+/// The changes that objects make.
+pub(crate) fn changes_of(yaml: &str) -> Vec<Change> {
     let documents = serde_saphyr::from_multiple::<Value>(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
-    documents.into_iter().flat_map(|document| show(world, document)).collect()
+    documents.into_iter().flat_map(changes).collect()
 }
 
 /// Shows one object to a world.

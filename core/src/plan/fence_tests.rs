@@ -80,13 +80,23 @@ fn who_waits_for_whom_turns_with_the_first_pod_and_with_the_last() {
     operator.show(POD);
     assert_eq!(waits(&operator), (false, 3));
     operator.forget("Pod", "storefront/order-1");
-    assert_eq!(waits(&operator), (true, 0));
+    assert_eq!(waits(&operator), (true, 0), "there is nothing to cut off any more");
     let plan = identity_plan(&operator.world, &key("storefront/order"), now()).unwrap();
     let Step::Blocked(problem) = plan.network_policy else { panic!() };
     assert_eq!(
         (problem.reason, problem.message.as_str()),
         (Reason::Pending, "NetworkPolicy storefront/ringfence-baseline comes first")
     );
+}
+
+#[test]
+fn nobody_waits_for_what_someone_else_keeps_from_being_written() {
+    let mut operator = Operator::new(&[SHOP]);
+    operator.show(
+        "{kind: NetworkPolicy, metadata: {name: ringfence-baseline, namespace: storefront}, spec: {podSelector: {}}}",
+    );
+    let plan = identity_plan(&operator.world, &key("storefront/order"), now()).unwrap();
+    assert!(matches!(plan.network_policy, Step::Write { replaces: None, .. }));
 }
 
 #[test]

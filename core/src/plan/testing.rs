@@ -215,7 +215,7 @@ impl Operator {
 
     /// Its own unit has seen what it wrote.
     fn fold_own(&mut self, unit: &Unit, change: Change) {
-        let touched = self.world.apply(change);
+        let touched = self.world.apply_answer(change);
         self.queue.extend(touched.into_iter().filter(|touched| touched != unit));
     }
 }

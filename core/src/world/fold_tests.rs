@@ -1,9 +1,9 @@
 //! What a change touches, and which news is no news.
 
 use super::*;
-use crate::pki::testing::{generations, root};
-use crate::testing::{CLUSTER, DNS, SHOP, apply, complaints, forget, identity, in_words, judged, key, world};
-use crate::world::ContentHash;
+use crate::testing::{
+    CLUSTER, DNS, SHOP, apply, changes_of, complaints, forget, identity, in_words, judged, key, world,
+};
 
 /// Order calls payment, inventory may be called by anyone in storefront, and payment is scraped.
 const POLICIES: &str = r"
@@ -112,112 +112,20 @@ fn an_older_version_that_comes_after_a_newer_one_is_ignored() {
 }
 
 #[test]
-fn what_is_gone_stays_gone_and_another_of_its_name_is_another() {
+fn the_answer_to_a_status_that_comes_in_late_brings_nothing_back() {
     for kind in KINDS {
         let mut world = shop();
         apply(&mut world, &declared(kind, "1", 1, ""));
         forget_it(&mut world, kind);
-        let late = apply(&mut world, &declared(kind, "1", 5, "status: {observedGeneration: 1}"));
-        assert!(late.is_empty() && !is_there(&world, kind), "the answer to a status of {kind} comes late");
-        apply(&mut world, &declared(kind, "2", 3, ""));
-        assert!(is_there(&world, kind), "{kind}");
+        let answer = |world: &mut World, yaml: &str| {
+            changes_of(yaml).into_iter().flat_map(|change| world.apply_answer(change)).collect::<BTreeSet<_>>()
+        };
+        let late = answer(&mut world, &declared(kind, "1", 5, "status: {observedGeneration: 1}"));
+        assert_eq!(in_words(&late), [""; 0], "{kind}");
+        assert!(!is_there(&world, kind), "{kind}");
+        answer(&mut world, &declared(kind, "2", 3, ""));
+        assert!(is_there(&world, kind), "another {kind} of that name is another");
     }
-}
-
-/// An output as a watch, or the answer to a write, tells of it.
-fn output<T>(uid: &str, version: &str, owner: Option<&str>, content: T) -> Option<OutputFacts<T>> {
-    Some(OutputFacts {
-        uid: uid.to_owned(),
-        resource_version: version.to_owned(),
-        owner_uid: owner.map(str::to_owned),
-        marked: owner.is_some(),
-        recorded_hash: None,
-        content,
-    })
-}
-
-/// Tells of one output of order in all three kinds; the owner is order.
-fn tell(world: &mut World, uid: &str, version: &str, content: &str) -> [BTreeSet<Unit>; 3] {
-    let owner = Some("storefront/order");
-    let hash = || -> ContentHash { content.to_owned() };
-    [
-        world.apply(Change::Secret(key("storefront/order-tls"), output(uid, version, owner, SecretFacts::Other))),
-        world.apply(Change::ConfigMap(key("storefront/order-trust"), output(uid, version, owner, hash()))),
-        world.apply(Change::NetworkPolicy(key("storefront/ringfence-order"), output(uid, version, owner, hash()))),
-    ]
-}
-
-fn outputs(world: &World) -> [Option<(&str, &str)>; 3] {
-    let (secret, map) = (world.secret(&key("storefront/order-tls")), world.config_map(&key("storefront/order-trust")));
-    let policy = world.network_policy(&key("storefront/ringfence-order"));
-    [
-        secret.map(|found| (&*found.uid, &*found.resource_version)),
-        map.map(|found| (&*found.uid, &*found.resource_version)),
-        policy.map(|found| (&*found.uid, &*found.resource_version)),
-    ]
-}
-
-fn forget_outputs(world: &mut World) {
-    forget(world, "Secret", "storefront/order-tls");
-    forget(world, "ConfigMap", "storefront/order-trust");
-    forget(world, "NetworkPolicy", "storefront/ringfence-order");
-}
-
-#[test]
-fn an_output_is_known_by_its_newest_version_and_not_after_it_is_gone() {
-    let mut world = shop();
-    assert!(
-        tell(&mut world, "1", "9", "a")
-            .iter()
-            .all(|touched| touched.contains(&Unit::Identity(key("storefront/order"))))
-    );
-    assert!(tell(&mut world, "1", "10", "a").iter().all(BTreeSet::is_empty), "a version with the same in it");
-    assert!(tell(&mut world, "1", "9", "b").iter().all(BTreeSet::is_empty), "9 is older than 10");
-    assert_eq!(outputs(&world), [Some(("1", "10")); 3]);
-    forget_outputs(&mut world);
-    assert!(tell(&mut world, "1", "11", "c").iter().all(BTreeSet::is_empty), "the answer to a write comes late");
-    assert_eq!(outputs(&world), [None; 3]);
-    tell(&mut world, "2", "3", "a");
-    assert_eq!(outputs(&world), [Some(("2", "3")); 3], "another object of that name");
-}
-
-#[test]
-fn an_output_whose_owner_was_taken_off_is_still_his() {
-    let mut world = shop();
-    let name = key("storefront/order-trust");
-    let tell = |world: &mut World, uid: &str, version: &str, owner: Option<&str>| {
-        world.apply(Change::ConfigMap(name.clone(), output(uid, version, owner, "a".to_owned())))
-    };
-    tell(&mut world, "1", "1", Some("storefront/order"));
-    assert!(!tell(&mut world, "1", "2", None).is_empty(), "it is not as it was written");
-    let found = world.config_map(&name).unwrap();
-    assert_eq!((found.owner_uid.as_deref(), found.marked), (Some("storefront/order"), false));
-    tell(&mut world, "2", "3", None);
-    assert_eq!(world.config_map(&name).unwrap().owner_uid, None, "another object is nobody's");
-}
-
-fn authority(uid: &str, version: &str) -> Change {
-    let generations = Ok(Arc::new(generations([root("storefront.example")])));
-    Change::Authority(
-        "storefront".to_owned(),
-        Some(AuthorityFacts { uid: uid.to_owned(), resource_version: version.to_owned(), generations }),
-    )
-}
-
-#[test]
-fn an_authority_is_known_by_its_newest_version_and_not_after_it_is_gone() {
-    let mut world = shop();
-    let touched = in_words(&world.apply(authority("1", "9")));
-    let ours = ["identity storefront/gateway", "identity storefront/inventory", "identity storefront/order"];
-    assert_eq!(touched, ["domain storefront", "identity settlement/payment", ours[0], ours[1], ours[2]]);
-    assert!(world.apply(authority("1", "9")).is_empty());
-    world.apply(authority("1", "10"));
-    assert!(world.apply(authority("1", "9")).is_empty());
-    assert_eq!(world.authority("storefront").unwrap().resource_version, "10");
-    world.apply(Change::Authority("storefront".to_owned(), None));
-    assert!(world.apply(authority("1", "11")).is_empty() && world.authority("storefront").is_none());
-    world.apply(authority("2", "12"));
-    assert!(world.authority("storefront").is_some());
 }
 
 #[test]
@@ -334,25 +242,6 @@ fn dns_touches_every_fence() {
     let cache = "{kind: Pod, metadata: {name: cache, namespace: kube-system, labels: {k8s-app: node-local-dns}}, spec: {containers: [{name: main}]}}";
     assert_eq!(fences(&apply(&mut world, cache)), 2);
     assert_eq!(fences(&apply(&mut world, &cache.replace("name: cache", "name: more"))), 0, "one cache is like another");
-}
-
-#[test]
-fn a_new_key_touches_those_who_verify_with_it() {
-    use crate::jwt::testing::signing_key;
-    use crate::jwt::{SigningKeyFacts, signing_key_secret_data};
-    let facts = |algorithm| {
-        let data = signing_key_secret_data(&signing_key(algorithm), None);
-        SecretFacts::SigningKey(SigningKeyFacts::of_secret(&data).map(Box::new))
-    };
-    let mut world = shop();
-    let mut tell = |version: &str, content| {
-        let new = output("1", version, Some("storefront/order"), content);
-        in_words(&world.apply(Change::Secret(key("storefront/order-signing-key"), new)))
-    };
-    let both = ["identity settlement/payment", "identity storefront/order"];
-    assert_eq!(tell("1", facts(crate::api::SigningAlgorithm::ES256)), both);
-    assert_eq!(tell("2", facts(crate::api::SigningAlgorithm::ES256)), both, "another key");
-    assert_eq!(tell("3", SecretFacts::Other), [both[1]], "verifiers keep what they have until there is another");
 }
 
 #[test]
