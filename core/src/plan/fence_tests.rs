@@ -160,6 +160,9 @@ fn a_domain_that_stops_enforcing_takes_the_baseline_away_first() {
         for pods in ["", POD] {
             let mut operator = Operator::at_rest(&[SHOP, pods]);
             operator.show(&enforcement(how));
+            let plan = identity_plan(&operator.world, &key("storefront/order"), now()).unwrap();
+            let Step::Blocked(waits) = plan.network_policy else { panic!("all would be cut off") };
+            assert_eq!(waits.message, "NetworkPolicy storefront/ringfence-baseline is being removed first");
             let log = operator.work();
             assert_eq!(
                 log,
