@@ -6,4 +6,6 @@ pub mod api;
 pub mod jwt;
 pub mod pki;
 pub mod plan;
+#[cfg(test)]
+mod testing;
 pub mod world;

@@ -86,7 +86,7 @@ impl Context {
         let mut world = self.world();
         for change in changes {
             let declared = matches!(change, Change::Domain(..) | Change::Identity(..) | Change::Policy(..));
-            let units = world.apply(change);
+            let units = world.apply_answer(change);
             touched.extend(units.into_iter().filter(|touched| declared || touched != unit));
         }
         // Whoever sees this world sees also what is still to be done about it.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::access::testing::{SHOP, apply, world};
 use crate::api::Protocol;
+use crate::testing::{SHOP, apply, world};
 
 #[test]
 fn a_range_that_cannot_be_read_covers_nothing_and_is_named() {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::access::testing::{CLUSTER, SHOP, apply, identity, world};
+use crate::testing::{CLUSTER, SHOP, apply, identity, world};
 use crate::world::World;
 
 const GIVEN: &str = "

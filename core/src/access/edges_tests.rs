@@ -1,7 +1,7 @@
 //! Lists of edges, and what changes between them.
 
 use super::*;
-use crate::access::testing::{SHOP, apply, judged, world};
+use crate::testing::{SHOP, apply, judged, world};
 
 fn edges_of(spec: &str) -> BTreeSet<Edge> {
     let mut world = world(&[SHOP]);

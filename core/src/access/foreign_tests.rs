@@ -1,7 +1,7 @@
 //! Which NetworkPolicies of others widen the fence.
 
 use super::*;
-use crate::access::testing::{SHOP, apply, world};
+use crate::testing::{SHOP, apply, world};
 
 /// What is said of one NetworkPolicy in storefront, where order has a pod and so has a job without an identity.
 fn widened_by(spec: &str) -> Vec<String> {

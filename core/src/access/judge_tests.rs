@@ -1,7 +1,7 @@
 //! Stories about single policies: what is declared, and what comes of each `from` entry.
 
 use super::*;
-use crate::access::testing::{CLUSTER, SHOP, apply, judged, verdicts, world};
+use crate::testing::{CLUSTER, SHOP, apply, judged, verdicts, world};
 
 /// One policy in namespace settlement, and the verdict on each of its entries.
 struct Story {

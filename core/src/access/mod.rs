@@ -15,13 +15,11 @@ mod proof;
 mod weaker;
 
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod reference;
-#[cfg(test)]
-pub(crate) mod testing;
 
 pub use ceiling::ceiling_problems;
 pub use cidr::blocks;

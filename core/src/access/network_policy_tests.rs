@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::access::testing::{CLUSTER, SHOP, apply, grants_of, identity, world};
+use crate::testing::{CLUSTER, SHOP, apply, grants_of, identity, world};
 use crate::world::{World, content_hash};
 
 const DNS: &str = "

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::testing::{SHOP, apply, identity, world};
+use crate::testing::{SHOP, apply, identity, world};
 
 /// Resolves ports of `settlement/payment`, which these objects belong to: the numbers, or reason and message.
 fn resolved(given: &str, ports: &str) -> String {

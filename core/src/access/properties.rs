@@ -9,8 +9,8 @@ use proptest::test_runner::TestRunner;
 
 use super::model::{Model, PORTS, Party, Reach, models, sources};
 use super::reference::Engine;
-use super::testing::{grants_of, show};
 use super::{Grant, GrantSource, GrantTarget, baseline_policy, identity_policy};
+use crate::testing::{grants_of, show};
 use crate::world::{NamespacedName, Settings, World};
 
 fn world(model: &Model) -> World {

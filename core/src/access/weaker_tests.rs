@@ -1,7 +1,7 @@
 //! When a policy is told that another one asks more of the same callers.
 
 use super::*;
-use crate::access::testing::{SHOP, apply, judged, world};
+use crate::testing::{SHOP, apply, judged, world};
 use crate::world::{NamespacedName, Unit};
 
 /// Policies `weak` and `strong` of payment: what `weak` and what `strong` are told.

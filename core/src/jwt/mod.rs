@@ -7,7 +7,7 @@ mod signing_key_facts;
 mod signing_key_secret;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use jwk::{JwkParameters, KeyUse, PublicJwk};
 pub use key_set::jwks_json;

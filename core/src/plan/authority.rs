@@ -180,3 +180,7 @@ pub fn with_adopted(
     generations.push(brought.with_phase(Phase::Active));
     CaGenerations::new(generations).map(Some)
 }
+
+#[cfg(test)]
+#[path = "authority_tests.rs"]
+mod tests;

@@ -241,3 +241,7 @@ fn identities_in<'a>(world: &'a World, domain: &str) -> impl Iterator<Item = Str
     let namespaces = world.namespaces_of(domain).into_iter();
     namespaces.flat_map(|namespace| world.identities_in(&namespace)).map(|(key, _)| key.to_string())
 }
+
+#[cfg(test)]
+#[path = "domain_tests.rs"]
+mod tests;

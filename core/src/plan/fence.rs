@@ -101,3 +101,7 @@ fn belongs_to(found: &OutputFacts<String>, domain: &TrustDomain) -> bool {
 fn is_ours(world: &World, found: &OutputFacts<String>) -> bool {
     world.domains().any(|domain| belongs_to(found, domain))
 }
+
+#[cfg(test)]
+#[path = "fence_tests.rs"]
+mod tests;

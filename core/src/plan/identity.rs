@@ -408,3 +408,7 @@ pub(super) fn leaf_of<'a>(world: &'a World, identity: &Identity) -> Option<&'a L
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

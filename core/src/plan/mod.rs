@@ -11,6 +11,11 @@ mod objects;
 mod policy;
 mod status;
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
+
 pub use authority::{AuthorityStep, MakeAuthorityError, make_authority, with_adopted};
 pub use domain::{DomainPlan, FINALIZER, authority_secret, domain_plan, domain_status, trust_config_map};
 pub use fence::{BASELINE, FenceStep, fence_step};

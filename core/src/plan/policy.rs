@@ -89,3 +89,7 @@ fn problems(judged: &JudgedPolicy, unprogrammed: &dyn Fn(&NamespacedName) -> boo
     }
     problems
 }
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

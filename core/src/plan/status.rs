@@ -229,3 +229,7 @@ fn ready(world: &World, identity: &Identity) -> (Reason, String) {
         Enforcement::Enforce => (Reason::Ready, "credentials are delivered and the fence stands".to_owned()),
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -74,6 +74,14 @@ impl Claims {
         self.by_claim.get(claim).into_iter().flatten().map(|(_, claimant)| claimant)
     }
 
+    /// All who claim a name or an audience that this one claims too: who has it is not only a matter of who came first,
+    /// but also of the domains of all of them.
+    pub(super) fn rivals(&self, claimant: &NamespacedName) -> BTreeSet<NamespacedName> {
+        let claims = self.by_claimant.get(claimant).into_iter().flatten();
+        let contended = claims.filter(|claim| matches!(claim, Claim::Name(_) | Claim::Audience(_)));
+        contended.flat_map(|claim| self.claimants(claim)).filter(|rival| *rival != claimant).cloned().collect()
+    }
+
     /// All who claim a name like this for their certificate.
     pub(super) fn claimants_of_names(&self, wanted: impl Fn(&str) -> bool) -> BTreeSet<NamespacedName> {
         let names = self.by_claim.range(Claim::Name(String::new())..);
@@ -115,3 +123,7 @@ impl Claims {
         affected
     }
 }
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;

@@ -26,8 +26,11 @@ pub(super) struct Dirty {
 }
 
 impl World {
-    /// Folds one change; returns everything that it touches.
+    /// Folds one change of which a watch tells; returns everything that it touches.
     pub fn apply(&mut self, change: Change) -> BTreeSet<Unit> {
+        if let Some(uid) = change.uid() {
+            self.gone.forget(uid);
+        }
         let mut dirty = Dirty::default();
         match change {
             Change::Domain(name, new) => self.fold_domain(&name, new, &mut dirty),
@@ -117,14 +120,18 @@ impl World {
         self.settle(dirty)
     }
 
-    /// Whether something newer is known: a watch tells of a version that is older than the answer to a write of ours, or
-    /// such an answer comes in after the object is gone.
-    fn is_stale<K: Resource>(&self, known: Option<&Arc<K>>, told: Option<&Arc<K>>) -> bool {
+    /// Folds the answer to a write of ours. It may come in after a watch told that the object is gone, and no watch would
+    /// ever correct that; a watch itself is always right in the end.
+    pub fn apply_answer(&mut self, change: Change) -> BTreeSet<Unit> {
+        if change.uid().is_some_and(|uid| self.gone.contains(uid)) { BTreeSet::new() } else { self.apply(change) }
+    }
+
+    /// Whether something newer is known: a watch tells of a version that is older than the answer to a write of ours.
+    fn is_stale<K: Resource>(known: Option<&Arc<K>>, told: Option<&Arc<K>>) -> bool {
         let version =
             |object: &K| object.meta().resource_version.as_ref().and_then(|version| version.parse::<u64>().ok());
         let Some(told) = told else { return false };
         known.is_some_and(|known| known.meta().uid == told.meta().uid && version(told) < version(known))
-            || told.meta().uid.as_ref().is_some_and(|uid| self.gone.contains(uid))
     }
 
     fn note_gone<K: Resource>(&mut self, old: Option<&Arc<K>>, is_there: bool) {
@@ -134,7 +141,7 @@ impl World {
     }
 
     fn fold_domain(&mut self, name: &str, new: Option<Arc<TrustDomain>>, dirty: &mut Dirty) {
-        if self.is_stale(self.domains.get(name), new.as_ref()) {
+        if Self::is_stale(self.domains.get(name), new.as_ref()) {
             return;
         }
         let old = replace(&mut self.domains, name, new);
@@ -151,13 +158,14 @@ impl World {
             dirty.names.insert(domain.claimed_name().to_owned());
             let claimed = self.namespaces.iter().filter(|(namespace, facts)| domain.claims(namespace, facts));
             dirty.namespaces.extend(claimed.map(|(namespace, _)| namespace.clone()));
+            dirty.namespaces.extend(domain.spec.namespaces.iter().cloned());
         }
         dirty.domains.insert(name.to_owned());
         dirty.units.extend(self.descendants_of(name).into_iter().map(Unit::Domain));
     }
 
     fn fold_identity(&mut self, key: NamespacedName, new: Option<Arc<ServiceIdentity>>, dirty: &mut Dirty) {
-        if self.is_stale(self.identities.get(&key), new.as_ref()) {
+        if Self::is_stale(self.identities.get(&key), new.as_ref()) {
             return;
         }
         let old = replace(&mut self.identities, &key, new);
@@ -180,6 +188,10 @@ impl World {
         if old.as_ref().map(|object| object.pod_selector()) != new.as_ref().map(|object| object.pod_selector()) {
             let others = |object: &ServiceIdentity| object.metadata.name.as_ref() != Some(&key.name);
             dirty.identities.extend(self.identities_where(&key.namespace, others));
+        }
+        if old.is_some() != new.is_some() {
+            // One that is not accepted and one that is not there are told apart.
+            dirty.policies.extend(self.index.policies_of(&key));
         }
         dirty.units.insert(Unit::Fence(key.namespace.clone()));
         if let Some(domain) = self.membership.domain_of.get(&key.namespace)
@@ -211,7 +223,7 @@ impl World {
     }
 
     fn fold_policy(&mut self, key: NamespacedName, new: Option<Arc<AccessPolicy>>, dirty: &mut Dirty) {
-        if self.is_stale(self.policies.get(&key), new.as_ref()) {
+        if Self::is_stale(self.policies.get(&key), new.as_ref()) {
             return;
         }
         let old = replace(&mut self.policies, &key, new);
@@ -345,12 +357,11 @@ impl World {
         {
             return;
         }
-        if new.as_ref().is_some_and(|new| self.gone.contains(&new.uid)) {
-            return;
-        }
         let old = replace(&mut self.authorities, domain, new);
-        if let Some(old) = old.filter(|_| !self.authorities.contains_key(domain)) {
-            self.gone.remember(&old.uid);
+        match (old, self.authorities.contains_key(domain)) {
+            (None, false) => return,
+            (Some(old), false) => self.gone.remember(&old.uid),
+            _ => {}
         }
         dirty.units.insert(Unit::Domain(domain.to_owned()));
         dirty.units.extend(self.children_of(domain).map(Unit::Domain));
@@ -445,7 +456,6 @@ fn fold_output<T: PartialEq>(
     mut new: Option<OutputFacts<T>>,
 ) -> bool {
     match (map.get(key), &mut new) {
-        (_, Some(new)) if gone.contains(&new.uid) => return false,
         (Some(old), Some(new)) if !new.is_newer_than(old) => return false,
         (Some(old), Some(new)) => new.remember_owner(old),
         (Some(old), None) => gone.remember(&old.uid),
@@ -458,3 +468,7 @@ fn fold_output<T: PartialEq>(
     };
     !matches!((&old, map.get(key)), (Some(old), Some(new)) if same(old, new))
 }
+
+#[cfg(test)]
+#[path = "fold_tests.rs"]
+mod tests;

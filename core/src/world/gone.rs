@@ -26,6 +26,13 @@ impl Gone {
         }
     }
 
+    /// Forgets one that is there after all: another of its name was gone.
+    pub(super) fn forget(&mut self, uid: &str) {
+        if self.uids.remove(uid) {
+            self.order.retain(|gone| gone != uid);
+        }
+    }
+
     /// Whether an object is known to be gone.
     pub(super) fn contains(&self, uid: &str) -> bool {
         self.uids.contains(uid)
@@ -46,5 +53,9 @@ mod tests {
         assert!(!gone.contains("0"));
         assert!(gone.contains("1") && gone.contains(&MEMORY.to_string()));
         assert_eq!((gone.uids.len(), gone.order.len()), (MEMORY, MEMORY));
+        gone.forget("1");
+        gone.forget("0");
+        assert!(!gone.contains("1") && gone.contains("2"));
+        assert_eq!((gone.uids.len(), gone.order.len()), (MEMORY - 1, MEMORY - 1));
     }
 }

@@ -41,6 +41,15 @@ impl Index {
         self.get(&Mention::Identity(identity.clone()))
     }
 
+    /// Policies that name an identity of a namespace, whether it exists or not.
+    pub(super) fn by_identity_namespace(&self, namespace: &str) -> BTreeSet<NamespacedName> {
+        let first = Mention::Identity(NamespacedName::new(namespace, ""));
+        let named = self.policies.range(first..);
+        let named =
+            named.take_while(|(mention, _)| matches!(mention, Mention::Identity(key) if key.namespace == namespace));
+        named.flat_map(|(_, policies)| policies).cloned().collect()
+    }
+
     /// Policies that admit a whole domain.
     pub(super) fn by_source_domain(&self, domain: &str) -> BTreeSet<NamespacedName> {
         self.get(&Mention::SourceDomain(domain.to_owned()))

@@ -107,3 +107,7 @@ fn choose(claimants: &[&TrustDomain], present: Option<&String>, held: impl Fn(&T
     let age = |domain: &TrustDomain| domain.metadata.creation_timestamp.as_ref().map(|time| time.0);
     claimants.iter().min_by_key(|domain| (!held(domain), age(domain), name(domain))).map(|domain| name(domain))
 }
+
+#[cfg(test)]
+#[path = "membership_tests.rs"]
+mod tests;

@@ -99,6 +99,21 @@ pub enum Change {
     OperatorSecret(String, Option<String>),
 }
 
+impl Change {
+    /// UID of the object that is there, of the kinds that we write.
+    fn uid(&self) -> Option<&str> {
+        match self {
+            Self::Domain(_, Some(object)) => object.metadata.uid.as_deref(),
+            Self::Identity(_, Some(object)) => object.metadata.uid.as_deref(),
+            Self::Policy(_, Some(object)) => object.metadata.uid.as_deref(),
+            Self::Secret(_, Some(facts)) => Some(&facts.uid),
+            Self::ConfigMap(_, Some(facts)) | Self::NetworkPolicy(_, Some(facts)) => Some(&facts.uid),
+            Self::Authority(_, Some(facts)) => Some(&facts.uid),
+            _ => None,
+        }
+    }
+}
+
 /// The CA of a domain.
 #[derive(Clone, Debug)]
 pub struct AuthorityFacts {
@@ -110,7 +125,8 @@ pub struct AuthorityFacts {
     pub generations: Result<Arc<CaGenerations>, String>,
 }
 
-/// The world as seen by the operator. Reading is free of effects; [`World::apply`] is the only way to change it.
+/// The world as seen by the operator. Reading is free of effects; [`World::apply`] and
+/// [`World::apply_answer`] are the only ways to change it.
 #[derive(Debug, Default)]
 pub struct World {
     /// What the operator was told at start.

@@ -146,3 +146,7 @@ fn without_empty(value: Value) -> Value {
         other => other,
     }
 }
+
+#[cfg(test)]
+#[path = "outputs_tests.rs"]
+mod tests;

@@ -404,3 +404,7 @@ fn join(names: &BTreeSet<String>) -> String {
     let more = names.len().saturating_sub(shown.len());
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
 }
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

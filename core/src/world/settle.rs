@@ -36,20 +36,33 @@ impl World {
                     dirty.units.insert(Unit::Domain(domain));
                 }
                 dirty.policies.extend(self.index.by_pod_namespace(&namespace));
+                dirty.policies.extend(self.index.by_identity_namespace(&namespace));
                 dirty.policies.extend(super::in_namespace(&self.policies, &namespace).map(|(key, _)| key.clone()));
-                dirty.identities.extend(self.identities_in(&namespace).map(|(key, _)| key.clone()));
+                self.resolve_members_again(&namespace, dirty);
                 dirty.units.extend(self.units_of_namespace(&namespace));
+            } else if !self.membership.domain_of.contains_key(&namespace) {
+                // It may have been refused to another one than before.
+                dirty.identities.extend(self.identities_in(&namespace).map(|(key, _)| key.clone()));
             }
         }
         for domain in std::mem::take(&mut dirty.domains) {
             dirty.policies.extend(self.index.by_source_domain(&domain));
             for namespace in self.namespaces_of(&domain) {
-                dirty.identities.extend(self.identities_in(&namespace).map(|(key, _)| key.clone()));
+                self.resolve_members_again(&namespace, dirty);
                 dirty.policies.extend(super::in_namespace(&self.policies, &namespace).map(|(key, _)| key.clone()));
                 dirty.policies.extend(self.identities_in(&namespace).flat_map(|(key, _)| self.index.policies_of(key)));
                 dirty.units.extend(self.units_of_namespace(&namespace));
             }
             dirty.units.insert(Unit::Domain(domain));
+        }
+    }
+
+    /// The identities of a namespace are resolved again, and so are those that want what they want: what a domain allows,
+    /// and whom it has to do with, decides about both.
+    fn resolve_members_again(&self, namespace: &str, dirty: &mut Dirty) {
+        for (member, _) in self.identities_in(namespace) {
+            dirty.identities.extend(self.claims.rivals(member));
+            dirty.identities.insert(member.clone());
         }
     }
 
@@ -115,3 +128,7 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "settle_tests.rs"]
+mod tests;

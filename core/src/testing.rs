@@ -6,13 +6,16 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Grant, JudgedPolicy};
+use crate::access::{Grant, JudgedPolicy};
+use crate::api::{ConditionType, find_condition};
 use crate::world::{
-    Change, ForeignPolicy, Identity, NamespaceFacts, NamespacedName, PodFacts, Settings, Unit, World, service_cidrs,
+    Change, ForeignPolicy, Identity, NamespaceFacts, NamespacedName, PodFacts, Problem, Settings, Unit, World,
+    service_cidrs,
 };
 
 /// Two domains. Storefront lets order out to settlement, and anyone in to its gateway; settlement lets storefront in to
@@ -68,6 +71,11 @@ endpoints: [{addresses: [192.0.2.10]}]
 ports: [{name: https, port: 6443, protocol: TCP}]
 ";
 
+/// The cluster's DNS.
+pub(crate) const DNS: &str = r"
+{kind: Service, metadata: {name: kube-dns, namespace: kube-system}, spec: {selector: {k8s-app: kube-dns}}}
+";
+
 /// A world in which these objects were listed.
 pub(crate) fn world(yaml: &[&str]) -> World {
     let mut world = World::new(Settings::default());
@@ -80,13 +88,62 @@ pub(crate) fn world(yaml: &[&str]) -> World {
 
 /// Shows objects to a world; namespaces that a TrustDomain names come into being with it.
 pub(crate) fn apply(world: &mut World, yaml: &str) -> BTreeSet<Unit> {
+    changes_of(yaml).into_iter().flat_map(|change| world.apply(change)).collect()
+}
+
+/// The changes that objects make.
+pub(crate) fn changes_of(yaml: &str) -> Vec<Change> {
     let documents = serde_saphyr::from_multiple::<Value>(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
-    documents.into_iter().flat_map(|document| show(world, document)).collect()
+    documents.into_iter().flat_map(changes).collect()
 }
 
 /// Shows one object to a world.
 pub(crate) fn show(world: &mut World, document: Value) -> BTreeSet<Unit> {
     changes(document).into_iter().flat_map(|change| world.apply(change)).collect()
+}
+
+/// Tells a world that something is gone: a kind, and `<namespace>/<name>` or a name.
+pub(crate) fn forget(world: &mut World, kind: &str, name: &str) -> BTreeSet<Unit> {
+    world.apply(match kind {
+        "TrustDomain" => Change::Domain(name.to_owned(), None),
+        "ServiceIdentity" => Change::Identity(key(name), None),
+        "AccessPolicy" => Change::Policy(key(name), None),
+        "Namespace" => Change::Namespace(name.to_owned(), None),
+        "Service" => Change::Service(key(name), None),
+        "Pod" => Change::Pod(key(name), None),
+        "Secret" => Change::Secret(key(name), None),
+        "ConfigMap" => Change::ConfigMap(key(name), None),
+        "NetworkPolicy" => Change::NetworkPolicy(key(name), None),
+        other => panic!("nothing of kind {other} goes"),
+    })
+}
+
+/// Units in words, e.g. `identity storefront/order`.
+pub(crate) fn in_words(units: &BTreeSet<Unit>) -> Vec<String> {
+    let words = units.iter().map(|unit| match unit {
+        Unit::Domain(name) => format!("domain {name}"),
+        Unit::Fence(namespace) => format!("fence {namespace}"),
+        Unit::Identity(key) => format!("identity {key}"),
+        Unit::Policy(key) => format!("policy {key}"),
+    });
+    words.collect()
+}
+
+/// Problems in words, e.g. `Accepted ServiceTaken: Service …`.
+pub(crate) fn problems_in_words<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> Vec<String> {
+    let words = problems.into_iter().map(|p| format!("{} {}: {}", p.condition.as_str(), p.reason, p.message));
+    words.collect()
+}
+
+/// One condition in words, e.g. `False NameTaken: Secret …`; nothing if it is not there.
+pub(crate) fn condition(conditions: &[Condition], kind: ConditionType) -> Option<String> {
+    let found = find_condition(conditions, kind)?;
+    Some(format!("{} {}: {}", found.status, found.reason, found.message))
+}
+
+/// What is wrong with an identity.
+pub(crate) fn complaints(world: &World, identity: &str) -> Vec<String> {
+    problems_in_words(&world.resolved(&key(identity)).unwrap().problems)
 }
 
 /// `<namespace>/<name>`.
@@ -160,7 +217,7 @@ fn own<K: Resource + DeserializeOwned>(
 ) -> Change {
     let mut object: K = typed(document);
     let key = key_of(&object);
-    object.meta_mut().uid = Some(key.to_string());
+    object.meta_mut().uid.get_or_insert_with(|| key.to_string());
     change(key, Arc::new(object))
 }
 

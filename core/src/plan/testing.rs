@@ -1,0 +1,221 @@
+//! An operator without a cluster: it carries out what is planned, and what it wrote is folded back into its world. Like the
+//! real one it looks only at what a change has touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Resource;
+
+use super::{
+    AuthorityStep, BASELINE, CertificateStep, Outcome, SigningKeyStep, Step, domain_plan, fence_step, identity_plan,
+    identity_status, leaf_profile, make_authority, refused_step, signing_key_secret, tls_secret,
+};
+use crate::jwt::signing_key_secret_data;
+use crate::jwt::testing::signing_key;
+use crate::pki::testing::{TestEntropy, key as private_key, now, serial};
+use crate::pki::{issue_leaf, rewrite_tls_secret, tls_secret_data};
+use crate::testing::{forget, show, world};
+use crate::world::{AuthorityFacts, Change, NamespacedName, Unit, World};
+
+/// More looks at units than any test needs: whoever is not at rest by then never will be.
+const PATIENCE: usize = 10_000;
+
+pub(crate) struct Operator {
+    pub(crate) world: World,
+    queue: BTreeSet<Unit>,
+    secrets: BTreeMap<NamespacedName, Secret>,
+    version: u64,
+    /// What was written since it was last asked for, in order, e.g. `create NetworkPolicy shop/ringfence-baseline`.
+    log: Vec<String>,
+}
+
+impl Operator {
+    /// An operator that has just listed these objects.
+    pub(crate) fn new(yaml: &[&str]) -> Self {
+        let world = world(yaml);
+        let queue = world.all_units();
+        Self { world, queue, secrets: BTreeMap::new(), version: 0, log: Vec::new() }
+    }
+
+    /// One that has come to rest.
+    pub(crate) fn at_rest(yaml: &[&str]) -> Self {
+        let mut operator = Self::new(yaml);
+        operator.work();
+        operator.log.clear();
+        operator
+    }
+
+    /// Nothing is taken for done, as after a restart.
+    pub(crate) fn look_at_everything(&mut self) {
+        self.queue = self.world.all_units();
+    }
+
+    /// Something changes in the cluster.
+    pub(crate) fn apply(&mut self, change: Change) {
+        self.queue.extend(self.world.apply(change));
+    }
+
+    /// Objects are created or changed.
+    pub(crate) fn show(&mut self, yaml: &str) {
+        self.queue.extend(crate::testing::apply(&mut self.world, yaml));
+    }
+
+    /// One object is created or changed.
+    pub(crate) fn show_one(&mut self, object: serde_json::Value) {
+        self.queue.extend(show(&mut self.world, object));
+    }
+
+    /// An object is gone.
+    pub(crate) fn forget(&mut self, kind: &str, name: &str) {
+        self.queue.extend(forget(&mut self.world, kind, name));
+    }
+
+    /// Looks at everything that was touched until it comes to rest; returns what it wrote.
+    pub(crate) fn work(&mut self) -> Vec<String> {
+        for _ in 0..PATIENCE {
+            let Some(unit) = self.queue.pop_first() else { return std::mem::take(&mut self.log) };
+            self.reconcile(&unit);
+        }
+        panic!("the operator never comes to rest: {:?}", &self.log[self.log.len().saturating_sub(20)..]);
+    }
+
+    /// What is still to be done although it is at rest.
+    pub(crate) fn left(&self) -> Vec<Unit> {
+        let is_left = |unit: &Unit| match unit {
+            Unit::Domain(name) => domain_plan(&self.world, name).is_some_and(|plan| {
+                !plan.trust.is_keep() || !matches!(plan.authority, AuthorityStep::Keep | AuthorityStep::Supplied { .. })
+            }),
+            Unit::Fence(namespace) => !fence_step(&self.world, namespace).step.is_keep(),
+            Unit::Identity(key) => match identity_plan(&self.world, key, now()) {
+                Some(plan) => !plan.is_done(),
+                None => !refused_step(&self.world, key).is_keep(),
+            },
+            Unit::Policy(_) => false,
+        };
+        self.world.all_units().into_iter().filter(is_left).collect()
+    }
+
+    fn reconcile(&mut self, unit: &Unit) {
+        match unit {
+            Unit::Domain(name) => self.domain(unit, name),
+            Unit::Fence(namespace) => self.fence(unit, namespace),
+            Unit::Identity(key) => self.identity(unit, key),
+            Unit::Policy(_) => {}
+        }
+    }
+
+    fn domain(&mut self, unit: &Unit, name: &str) {
+        let Some(plan) = domain_plan(&self.world, name) else { return };
+        if let Some(generations) = make_authority(&plan.authority, &TestEntropy, now()).unwrap() {
+            let mut secret = Secret::default();
+            self.store("Secret", &mut secret, &None);
+            let facts = AuthorityFacts {
+                uid: secret.metadata.uid.unwrap(),
+                resource_version: secret.metadata.resource_version.unwrap(),
+                generations: Ok(Arc::new(generations)),
+            };
+            // What hangs on the CA, the bundle first of all, is looked at anew.
+            self.apply(Change::Authority(name.to_owned(), Some(facts)));
+        }
+        if let Step::Write { desired: mut config_map, replaces, .. } = plan.trust {
+            let key = self.store("ConfigMap", config_map.as_mut(), &replaces);
+            self.fold_own(unit, Change::ConfigMap(key, Some(config_map.as_ref().into())));
+        }
+    }
+
+    fn fence(&mut self, unit: &Unit, namespace: &str) {
+        let fence = fence_step(&self.world, namespace);
+        if fence.waiting_for.is_empty() {
+            self.network_policy(unit, &NamespacedName::new(namespace, BASELINE), fence.step);
+        }
+    }
+
+    fn identity(&mut self, unit: &Unit, key: &NamespacedName) {
+        let Some(plan) = identity_plan(&self.world, key, now()) else {
+            let name = NamespacedName::new(key.namespace.clone(), format!("ringfence-{}", key.name));
+            return self.network_policy(unit, &name, refused_step(&self.world, key));
+        };
+        let identity = plan.identity.as_ref();
+        let generations = self.world.generations(&identity.domain).cloned();
+        match (plan.certificate, &generations) {
+            (CertificateStep::Issue { replaces, .. }, Some(generations)) => {
+                let profile = leaf_profile(identity);
+                let leaf_key = private_key(profile.algorithm);
+                let leaf = issue_leaf(&profile, generations.signing().unwrap(), &leaf_key, &serial(), now()).unwrap();
+                self.secret(unit, tls_secret(identity, &plan.owner, tls_secret_data(&leaf, generations)), &replaces);
+            }
+            (CertificateStep::Rewrite { replaces, .. }, Some(generations)) => {
+                let found = &self.secrets[&NamespacedName::new(key.namespace.clone(), identity.tls_secret.clone())];
+                let data = rewrite_tls_secret(&found.data.as_ref().unwrap().into(), generations).unwrap();
+                self.secret(unit, tls_secret(identity, &plan.owner, data), &Some(replaces));
+            }
+            _ => {}
+        }
+        if let (Some(SigningKeyStep::Generate { replaces, .. }), Some((algorithm, _))) =
+            (plan.signing_key, &identity.signing_key)
+        {
+            let data = signing_key_secret_data(&signing_key(*algorithm), None);
+            self.secret(unit, signing_key_secret(identity, &plan.owner, data).unwrap(), &replaces);
+        }
+        if let Step::Write { desired: mut config_map, replaces, .. } = plan.trust {
+            let key = self.store("ConfigMap", config_map.as_mut(), &replaces);
+            self.fold_own(unit, Change::ConfigMap(key, Some(config_map.as_ref().into())));
+        }
+        let name = NamespacedName::new(key.namespace.clone(), identity.network_policy());
+        self.network_policy(unit, &name, plan.network_policy);
+        self.report(key);
+    }
+
+    /// A status that says something new is written, and its answer is folded.
+    fn report(&mut self, key: &NamespacedName) {
+        let status = identity_status(&self.world, key, &Outcome::default(), now());
+        let mut object = self.world.service_identity(key).unwrap().as_ref().clone();
+        if object.status != status {
+            object.status = status;
+            self.apply(Change::Identity(key.clone(), Some(Arc::new(object))));
+        }
+    }
+
+    fn network_policy(&mut self, unit: &Unit, key: &NamespacedName, step: Step<NetworkPolicy>) {
+        match step {
+            Step::Keep | Step::Blocked(_) => {}
+            Step::Delete { uid } => {
+                assert_eq!(self.world.network_policy(key).unwrap().uid, uid, "what is known is deleted, nothing else");
+                self.log.push(format!("delete NetworkPolicy {key}"));
+                self.fold_own(unit, Change::NetworkPolicy(key.clone(), None));
+            }
+            Step::Write { desired: mut policy, replaces, .. } => {
+                let key = self.store("NetworkPolicy", policy.as_mut(), &replaces);
+                self.fold_own(unit, Change::NetworkPolicy(key, Some(policy.as_ref().into())));
+            }
+        }
+    }
+
+    fn secret(&mut self, unit: &Unit, mut secret: Secret, replaces: &Option<(String, String)>) {
+        let key = self.store("Secret", &mut secret, replaces);
+        self.fold_own(unit, Change::Secret(key.clone(), Some((&secret).into())));
+        self.secrets.insert(key, secret);
+    }
+
+    /// Stores an object as the API server does.
+    fn store(&mut self, kind: &str, object: &mut impl Resource, replaces: &Option<(String, String)>) -> NamespacedName {
+        let replaced = replaces.as_ref().and_then(|(_, version)| version.parse().ok());
+        self.version = self.version.max(replaced.unwrap_or_default()) + 1;
+        let metadata = object.meta_mut();
+        metadata.uid = Some(replaces.as_ref().map_or_else(|| format!("uid-{}", self.version), |(uid, _)| uid.clone()));
+        metadata.resource_version = Some(self.version.to_string());
+        let name = |part: &Option<String>| part.clone().unwrap_or_default();
+        let key = NamespacedName::new(name(&metadata.namespace), name(&metadata.name));
+        let verb = if replaces.is_some() { "replace" } else { "create" };
+        self.log.push(format!("{verb} {kind} {key}"));
+        key
+    }
+
+    /// Its own unit has seen what it wrote.
+    fn fold_own(&mut self, unit: &Unit, change: Change) {
+        let touched = self.world.apply_answer(change);
+        self.queue.extend(touched.into_iter().filter(|touched| touched != unit));
+    }
+}
