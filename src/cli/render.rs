@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use kube::ResourceExt;
 use ringfence_core::plan::{
-    FenceStep, Outcome, Step, fence_step, identity_plan, identity_status, leaf_profile, policy_status,
+    BASELINE, FenceStep, Outcome, Step, fence_step, identity_plan, identity_status, leaf_profile, policy_status,
 };
 use ringfence_core::world::{
     Change, DNS_NAMESPACE, DNS_SERVICE, NamespaceFacts, NamespacedName, PodFacts, ServiceFacts, Unit, World,
@@ -51,6 +51,8 @@ impl Render {
                 Unit::Fence(namespace) => {
                     if let FenceStep { step: Step::Write { desired, .. }, .. } = fence_step(&world, namespace) {
                         documents.push(serde_json::to_value(&desired)?);
+                        let key = NamespacedName::new(namespace, BASELINE);
+                        world.apply(Change::NetworkPolicy(key, Some(desired.as_ref().into())));
                     }
                 }
                 Unit::Identity(key) => {

@@ -82,11 +82,25 @@ impl Context {
     /// Folds what a reconciliation wrote itself. Its own unit has seen the outputs already; the answer to a status,
     /// though, may bring a declaration that is newer than the one that was planned with, and that no watch tells again.
     pub(super) fn fold_own(&self, unit: &Unit, changes: impl IntoIterator<Item = Change>) {
+        self.fold(unit, changes, World::apply_answer);
+    }
+
+    /// Folds what a reconciliation found where it knew of nothing: it was taken for gone when it lost our label.
+    pub(super) fn fold_found(&self, unit: &Unit, change: Change) {
+        self.fold(unit, [change], World::apply);
+    }
+
+    fn fold(
+        &self,
+        unit: &Unit,
+        changes: impl IntoIterator<Item = Change>,
+        apply: fn(&mut World, Change) -> BTreeSet<Unit>,
+    ) {
         let mut touched = BTreeSet::new();
         let mut world = self.world();
         for change in changes {
             let declared = matches!(change, Change::Domain(..) | Change::Identity(..) | Change::Policy(..));
-            let units = world.apply_answer(change);
+            let units = apply(&mut world, change);
             touched.extend(units.into_iter().filter(|touched| declared || touched != unit));
         }
         // Whoever sees this world sees also what is still to be done about it.

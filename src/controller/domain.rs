@@ -245,7 +245,7 @@ impl Pass<'_> {
                 self.note_in_place(&output);
             }
             Written::Found(found) => {
-                self.context.fold_own(&self.unit, [Change::ConfigMap(key, Some((&found).into()))]);
+                self.context.fold_found(&self.unit, Change::ConfigMap(key, Some((&found).into())));
                 self.failed = true;
             }
             // Nothing tells when it goes: it is looked at again and again, with growing pauses.

@@ -57,7 +57,7 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
                     (Some(Change::NetworkPolicy(key, Some((&policy).into()))), reason, note)
                 }
                 Ok(Written::Found(policy)) => {
-                    context.fold_own(&unit, [Change::NetworkPolicy(key, Some((&policy).into()))]);
+                    context.fold_found(&unit, Change::NetworkPolicy(key, Some((&policy).into())));
                     return Ended::Failed;
                 }
                 Ok(Written::Taken) => (None, Reason::NameTaken, taken(&key)),

@@ -297,7 +297,7 @@ impl Pass<'_> {
                 return true;
             }
             Written::Found(object) => {
-                self.context.fold_own(&self.unit, [change(key.clone(), &object)]);
+                self.context.fold_found(&self.unit, change(key.clone(), &object));
                 self.failed = true;
             }
             // Nothing tells when it goes: it is looked at again and again, with growing pauses.

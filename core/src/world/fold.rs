@@ -111,9 +111,10 @@ impl World {
                     let brought = |domain: &TrustDomain| {
                         domain.spec.certificate_authority.secret.as_ref().is_some_and(|secret| secret.name == name)
                     };
-                    let domains =
-                        self.domains.iter().filter(|(_, domain)| brought(domain)).map(|(name, _)| name.clone());
-                    dirty.units.extend(domains.map(Unit::Domain));
+                    // Someone else's Secret may have stood where the CA is to be.
+                    let named = |domain: &str| name.strip_suffix("-ca") == Some(domain);
+                    let concerned = self.domains.iter().filter(|(key, domain)| brought(domain) || named(key));
+                    dirty.units.extend(concerned.map(|(key, _)| Unit::Domain(key.clone())));
                 }
             }
         }
