@@ -373,9 +373,14 @@ impl Pass<'_> {
         };
         self.note_programmed(done);
         self.note_in_place();
-        // What came in meanwhile is carried out next, and the status then written once.
+        // What came in meanwhile is carried out next, and the status then written once; but a key that took the place of
+        // the one on record is recorded at once, or it would be taken for someone else's.
         let unfinished = !done && !self.failed && self.outcome.problems.is_empty();
-        let status = status.filter(|_| !(unfinished && self.context.queue.comes_again(&self.unit)));
+        let recorded = object.status.as_ref().and_then(|status| status.signing_key.as_ref());
+        let status = status.filter(|status| {
+            let another_key = recorded.is_some() && recorded != status.signing_key.as_ref();
+            another_key || !(unfinished && self.context.queue.comes_again(&self.unit))
+        });
         let api = Api::<ServiceIdentity>::namespaced(self.context.client.clone(), &self.key.namespace);
         let reported = report(self.context, &self.unit, &api, &object, status).await;
         self.publish(&object).await;
