@@ -6,9 +6,8 @@ use std::fmt::Debug;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule};
-use kube::Api;
 use kube::api::DeleteParams;
-use kube::core::{NamespaceResourceScope, Resource};
+use kube::{Api, Resource};
 use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
 use serde::Serialize;
@@ -16,8 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::support::{
-    History, Story, Trust, condition, config_map, edit, essence, event_reasons, eventually, in_namespace, policy,
-    secret, wait_for,
+    History, Namespaced, Story, Trust, condition, config_map, edit, essence, event_reasons, eventually, in_namespace,
+    policy, secret, wait_for,
 };
 
 /// A domain in which `order` calls `inventory` with a token of its own.
@@ -39,13 +38,7 @@ async fn shop(title: &str) -> (Story, Trust) {
 /// Does something to an output, and waits until all of it is again as it was.
 async fn is_undone<K>(story: &Story, namespace: &str, name: &str, what: &str, change: impl FnOnce(&mut K))
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-        + Send
-        + 'static,
+    K: Namespaced,
 {
     let api = in_namespace::<K>(story, namespace);
     let before = essence(&api.get(name).await.unwrap());
@@ -59,13 +52,7 @@ where
 /// Deletes an output, and waits until it is there again with the same content.
 async fn comes_back<K>(story: &Story, namespace: &str, name: &str)
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-        + Send
-        + 'static,
+    K: Namespaced,
 {
     let api = in_namespace::<K>(story, namespace);
     let before = api.get(name).await.unwrap();

@@ -1,7 +1,6 @@
 //! Whose an object is: what has the name of an output and belongs to someone else is left alone, and what someone keeps
 //! changing is not fought over.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -10,30 +9,21 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
-use kube::core::{NamespaceResourceScope, Resource};
 use ringfence::controller::Clock;
 use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{ServiceIdentity, TrustDomain};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::support::{
-    History, Story, begin_alone, condition, domain, event_reasons, eventually, gone, identity, in_namespace,
-    is_owned_by, versions, wait_for,
+    History, Namespaced, Story, begin_alone, condition, domain, event_reasons, eventually, gone, identity,
+    in_namespace, is_owned_by, versions, wait_for,
 };
 
 /// Someone's object stands where an output of an identity belongs; it stays as it is, everything else is delivered, and
 /// when it goes the output comes.
 async fn stands_in_the_way_of_an_identity<K>(title: &str, name: &str, mut foreign: Value)
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-        + Send
-        + 'static,
+    K: Namespaced,
 {
     let story = Story::begin(title).await;
     let trust = story.trust("shop", json!({"foreignPolicies": "Report"})).await;
@@ -141,13 +131,7 @@ async fn a_secret_of_our_kind_that_another_object_controls_is_not_ours() {
 /// Someone's object stands where an output of a domain belongs.
 async fn stands_in_the_way_of_a_domain<K>(title: &str, place: impl Fn(&str) -> (String, String), mut foreign: Value)
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-        + Send
-        + 'static,
+    K: Namespaced,
 {
     let story = Story::begin(title).await;
     let member = story.namespace("shop").await;

@@ -216,7 +216,8 @@ pub struct SigningKeySettings {
     .message("exactly one of anywhere, trustDomains, namespaces, cidrs and kubernetesAPI must be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct InboundCeiling {
-    /// From any address and any pod that is not a member of another trust domain.
+    /// From any address and any pod that is not a member of another trust domain. A NetworkPolicy can't tell such a
+    /// member apart: where its own domain lets it out to the callee's address, its packets arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anywhere: Option<Empty>,
     /// From members of these TrustDomains (names of the objects), e.g. `[storefront]`. At most 64.

@@ -2,14 +2,12 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Resource;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::{NamespaceResourceScope, Resource};
 use ringfence_core::api::{ServiceIdentity, TrustDomain};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::{Bystanders, Story, Trust, condition, event_reasons, eventually, wait_for};
+use crate::support::{Bystanders, Namespaced, Story, Trust, condition, event_reasons, eventually, wait_for};
 
 struct Scene {
     story: Story,
@@ -29,13 +27,7 @@ impl Scene {
     /// Another manager applies a fragment to an object of ours; its content must become again what it was.
     async fn is_put_back<K>(&self, name: &str, fragment: Value, content: impl Fn(&K) -> Value)
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned
-            + Serialize
-            + Send
-            + 'static,
+        K: Namespaced,
     {
         let api: Api<K> = self.story.api(&self.trust.namespace);
         let before = content(&api.get(name).await.unwrap());

@@ -17,6 +17,29 @@ use super::cluster::TestCluster;
 use super::declare::Story;
 use super::observe::Write;
 
+/// A kind of which there are objects in namespaces, as they are read, written and waited for.
+pub trait Namespaced:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + 'static
+{
+}
+
+impl<K> Namespaced for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+        + Send
+        + 'static
+{
+}
+
 /// Objects of a namespace.
 pub fn in_namespace<K>(story: &Story, namespace: &str) -> Api<K>
 where

@@ -1,0 +1,92 @@
+//! Random models.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Models of 2 to 4 domains.
+pub(crate) fn models() -> impl Strategy<Value = Model> {
+    (2usize..=4).prop_flat_map(|count| {
+        let domain =
+            (prop::collection::vec(entries(count, true), 0..6), prop::collection::vec(entries(count, false), 0..6))
+                .prop_map(|(inbound, outbound)| Domain { inbound, outbound });
+        (prop::collection::vec(domain, count), prop::collection::vec(policies(count), 1..8))
+            .prop_map(|(domains, policies)| Model { domains, policies })
+    })
+}
+
+fn namespace(count: usize) -> impl Strategy<Value = String> {
+    (0..count, prop::sample::select(&["a", "b"])).prop_map(|(domain, letter)| format!("d{domain}{letter}"))
+}
+
+fn cidr() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(
+        &["203.0.113.0/24", "203.0.113.0/25", "10.0.0.0/8", "10.244.0.0/16", "192.0.2.0/24", "0.0.0.0/0"][..],
+    )
+}
+
+fn port_ranges() -> impl Strategy<Value = Vec<(u16, u16)>> {
+    let singles =
+        prop::collection::btree_set(PORTS, 1..3).prop_map(|ports| ports.into_iter().map(|port| (port, port)).collect());
+    prop_oneof![3 => singles, 1 => (1u16..=3, 0u16..=2).prop_map(|(first, more)| vec![(first, first + more)])]
+}
+
+pub(crate) fn entries(count: usize, inbound: bool) -> impl Strategy<Value = Entry> {
+    let other = prop_oneof![
+        1 => Just(Other::Anywhere),
+        5 => prop::collection::btree_set(0..count, 1..=count).prop_map(|domains| Other::Domains(domains.into_iter().collect())),
+        2 => prop::collection::btree_set(prop::sample::select(&OUTSIDE[..]), 1..=2).prop_map(|names| Other::Namespaces(names.into_iter().map(str::to_owned).collect())),
+        2 => prop::collection::btree_set(cidr(), 1..=2).prop_map(|cidrs| Other::Cidrs(cidrs.into_iter().collect())),
+        1 => Just(Other::KubernetesApi),
+    ];
+    let ports = prop_oneof![4 => Just(Vec::new()), 1 => port_ranges()];
+    let identity = (prop::sample::select(&IDENTITIES[..]), prop::option::of(namespace(count)))
+        .prop_map(|(name, namespace)| (name.to_owned(), namespace));
+    let identities = prop_oneof![6 => Just(Vec::new()), 1 => prop::collection::vec(identity, 1..3)];
+    let accepted = prop::option::weighted(0.15, prop::sample::subsequence(vec!["Mtls", "CallerJwt", "None"], 1..=3));
+    let accepted = accepted.prop_map(move |accepted| accepted.filter(|_| inbound));
+    (other, ports, identities, prop::bool::weighted(0.2), accepted).prop_map(
+        |(other, ports, identities, cluster_addresses, accepted)| Entry {
+            other,
+            ports,
+            identities,
+            cluster_addresses,
+            accepted,
+        },
+    )
+}
+
+pub(crate) fn sources(count: usize) -> impl Strategy<Value = From> {
+    let name = prop::sample::select(&["x", "x", "x", "y", "y", "nobody"][..]);
+    let outside = prop::sample::select(&["out-a", "out-b", "out-a", "out-b", "d0a"][..]).prop_map(str::to_owned);
+    prop_oneof![
+        6 => (namespace(count), name).prop_map(|(namespace, name)| From::Identity(namespace, name)),
+        2 => (0..=count).prop_map(From::Domain),
+        2 => (prop::collection::btree_set(outside, 1..=2), prop::option::of(prop::sample::select(&["red", "blue"][..])))
+            .prop_map(|(namespaces, tier)| From::Pods(namespaces.into_iter().collect(), tier)),
+        2 => cidr().prop_map(From::Cidr),
+        1 => Just(From::Anywhere),
+        1 => Just(From::KubernetesApi),
+    ]
+}
+
+fn policies(count: usize) -> impl Strategy<Value = Policy> {
+    let name = prop::sample::select(&["x", "x", "x", "y", "y", "y", "nobody"][..]);
+    let outside = prop::sample::select(&["out-a", "out-b", "d0a"][..]).prop_map(str::to_owned);
+    let to = prop_oneof![
+        6 => (name, port_ranges()).prop_map(|(name, ports)| To::Identity(name, ports)),
+        1 => (outside, PORTS).prop_map(|(namespace, port)| To::Pods(namespace, port)),
+        1 => (cidr(), PORTS).prop_map(|(cidr, port)| To::External(cidr, port)),
+        1 => Just(To::KubernetesApi),
+    ];
+    let authentication =
+        prop::option::weighted(0.2, prop::sample::select(&[(true, false), (false, true), (true, true)][..]));
+    (namespace(count), to, prop::collection::vec(sources(count), 1..5), authentication, prop::bool::weighted(0.1))
+        .prop_map(|(namespace, to, mut from, authentication, draft)| {
+            // To a callee without an identity only identities of the policy's own namespace may go.
+            if !matches!(to, To::Identity(..)) {
+                from[0] = From::Identity(namespace.clone(), "x");
+            }
+            Policy { namespace, to, from, authentication, draft }
+        })
+}
