@@ -2,16 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use jiff::SignedDuration;
 use kube::Config;
 use ringfence_core::world::Settings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::controller;
+use crate::controller::{self, Candidate, LONGEST_LEASE};
 
 /// What the operator is told.
 #[derive(Debug, Args)]
@@ -21,6 +23,10 @@ pub(super) struct Operator {
     namespace: String,
     #[command(flatten)]
     cluster: Cluster,
+    /// For how long this replica leads after each renewal of its Lease, e.g. `15s`; whole seconds, 1s to 5m. After a crash
+    /// the next one takes over when it is over; after an orderly end, at once.
+    #[arg(long, default_value = "15s", value_parser = lease_duration)]
+    lease_duration: Duration,
     /// Address of `/livez` and `/readyz`.
     #[arg(long, default_value = "0.0.0.0:8081")]
     health_address: SocketAddr,
@@ -51,24 +57,39 @@ impl Cluster {
     }
 }
 
+/// A duration of the Lease.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text.parse().map_err(|error| format!("{error}; write it like 15s or 1m"))?;
+    match Duration::try_from(duration) {
+        Ok(duration) if duration.subsec_nanos() == 0 && (1..=LONGEST_LEASE.as_secs()).contains(&duration.as_secs()) => {
+            Ok(duration)
+        }
+        _ => Err("a Lease lasts whole seconds, at least 1s and at most 5m".to_owned()),
+    }
+}
+
 impl Operator {
-    /// Runs until SIGTERM or Ctrl-C.
+    /// Runs until SIGTERM, Ctrl-C, or the loss of the lead.
     pub(super) fn run(self) -> Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.context("the runtime can't be started")?.block_on(self.operate())?;
-        Ok(ExitCode::SUCCESS)
+        let runtime = runtime.context("the runtime can't be started")?;
+        let ended = runtime.block_on(self.operate());
+        // Nothing that is still being computed would be written.
+        runtime.shutdown_background();
+        ended.map(|()| ExitCode::SUCCESS)
     }
 
     async fn operate(self) -> Result<()> {
         let config = Config::infer().await.context("no cluster to talk to: set KUBECONFIG, or run in a pod")?;
-        let operator = controller::Operator::new(config, self.cluster.settings(&self.namespace));
+        let mut operator = controller::Operator::new(config, self.cluster.settings(&self.namespace));
+        operator.candidate = Some(Candidate::new(self.lease_duration));
         let stop = CancellationToken::new();
         let health = operator.health.clone().serve(self.health_address, stop.clone());
         let address = self.health_address;
         let serving = async {
             health.await.with_context(|| format!("{address} can't be served: choose another --health-address"))
         };
-        let running = async { operator.run(stop.clone()).await.context("the operator could not start") };
+        let running = async { operator.run(stop.clone()).await.context("the operator could not go on") };
         let stopping = async {
             let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }

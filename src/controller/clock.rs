@@ -47,8 +47,13 @@ impl Clock {
 
     /// The present time in whole seconds, as Kubernetes keeps it.
     pub fn now(&self) -> Timestamp {
-        let now = (self.now)();
+        let now = self.exactly_now();
         Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    /// The present time, with all its digits.
+    pub(super) fn exactly_now(&self) -> Timestamp {
+        (self.now)()
     }
 
     /// By how much the clock is ahead of the API server's (negative: behind), if that is too much to issue anything. It
@@ -61,7 +66,14 @@ impl Clock {
         (ahead.abs() > TOLERANCE).then_some(ahead)
     }
 
-    fn observe(&self, date: &str) {
+    /// That the clock is too far off, if it is: the beginning of a sentence.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let ahead = self.skew()?;
+        let direction = if ahead.is_negative() { "behind" } else { "ahead of" };
+        Some(format!("the operator's clock is {:#} {direction} the API server's", ahead.abs()))
+    }
+
+    pub(super) fn observe(&self, date: &str) {
         if let Ok(theirs) = jiff::fmt::rfc2822::parse(date) {
             let mut last = self.theirs.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some((theirs.timestamp(), Instant::now()));

@@ -1,6 +1,7 @@
 //! What every reconciliation shares.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
@@ -21,6 +22,7 @@ pub(super) struct Context {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) events: Events,
     pub(super) queue: Queue,
+    leads: AtomicBool,
     world: Mutex<World>,
     memory: Mutex<Memory>,
 }
@@ -40,6 +42,8 @@ pub(super) struct Memory {
     pub(super) in_place: BTreeMap<Unit, BTreeSet<Output>>,
     /// Outputs that someone else keeps changing.
     pub(super) contests: Contests,
+    /// Objects that can't be read, by the plural of their kind, with why.
+    pub(super) malformed: BTreeMap<(&'static str, NamespacedName), String>,
 }
 
 impl Memory {
@@ -68,7 +72,23 @@ impl Memory {
 impl Context {
     pub(super) fn new(client: Client, clock: Clock, entropy: Arc<dyn Entropy>, events: Events, world: World) -> Self {
         let (world, memory) = (Mutex::new(world), Mutex::default());
-        Self { client, clock, entropy, events, queue: Queue::default(), world, memory }
+        Self { client, clock, entropy, events, queue: Queue::default(), leads: AtomicBool::new(false), world, memory }
+    }
+
+    /// From now on everything that is touched is queued, and everything is touched once. Returns how much that is.
+    pub(super) fn lead(&self) -> usize {
+        let mut world = self.world();
+        world.listed();
+        let units = world.all_units();
+        let count = units.len();
+        self.leads.store(true, Ordering::SeqCst);
+        self.queue.add(units);
+        count
+    }
+
+    /// Whether it is on this replica to write.
+    pub(super) fn leads(&self) -> bool {
+        self.leads.load(Ordering::SeqCst)
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
@@ -110,15 +130,11 @@ impl Context {
 
     /// Why nothing may be issued now.
     pub(super) fn skew(&self) -> Option<Problem> {
-        let ahead = self.clock.skew()?;
-        let direction = if ahead.is_negative() { "behind" } else { "ahead of" };
+        let complaint = self.clock.complaint()?;
         Some(Problem {
             condition: ConditionType::ClockSkew,
             reason: Reason::ClockSkew,
-            message: format!(
-                "the operator's clock is {:#} {direction} the API server's: nothing is issued until they agree; check the time service of the nodes",
-                ahead.abs()
-            ),
+            message: format!("{complaint}: nothing is issued until they agree; check the time service of the nodes"),
         })
     }
 }

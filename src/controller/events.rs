@@ -19,10 +19,14 @@ pub(super) struct Events {
     reporter: Reporter,
 }
 
+/// Which replica this is: in a pod, the pod's name.
+pub(super) fn instance() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
+}
+
 impl Events {
     pub(super) fn new(client: Client) -> Self {
-        let instance = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
-        Self { client, reporter: Reporter { controller: MANAGER.to_owned(), instance } }
+        Self { client, reporter: Reporter { controller: MANAGER.to_owned(), instance: instance() } }
     }
 
     /// Says that something good, or at least intended, happened to an object.

@@ -3,15 +3,42 @@
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, Resource};
 use ringfence_core::api::{ConditionType, GROUP, Reason, VERSION, set_condition};
-use ringfence_core::world::NamespacedName;
+use ringfence_core::world::{Change, NamespacedName};
 use tracing::warn;
 
 use super::context::Context;
 use super::write::MANAGER;
 
-/// Says that an object is refused: in an event, and in its status.
-pub(super) async fn report(context: &Context, plural: &'static str, key: &NamespacedName, error: &str) {
+/// Remembers an object that can't be read; the one that leads says so.
+pub(super) async fn seen(context: &Context, plural: &'static str, key: NamespacedName, error: String) {
     warn!(kind = plural, object = %key, error, "the object can't be read and is left out");
+    context.memory().malformed.insert((plural, key.clone()), error.clone());
+    if context.leads() {
+        report(context, plural, &key, &error).await;
+    }
+}
+
+/// Forgets that an object could not be read, if it was one: it can be now, or is gone.
+pub(super) fn forget(context: &Context, change: &Change) {
+    let which = match change {
+        Change::Domain(name, _) => ("trustdomains", NamespacedName::new("", name)),
+        Change::Identity(key, _) => ("serviceidentities", key.clone()),
+        Change::Policy(key, _) => ("accesspolicies", key.clone()),
+        _ => return,
+    };
+    context.memory().malformed.remove(&which);
+}
+
+/// Says of all that were seen until now that they are refused.
+pub(super) async fn report_all(context: &Context) {
+    let malformed = context.memory().malformed.clone();
+    for ((plural, key), error) in malformed {
+        report(context, plural, &key, &error).await;
+    }
+}
+
+/// Says that an object is refused: in an event, and in its status.
+async fn report(context: &Context, plural: &'static str, key: &NamespacedName, error: &str) {
     let kind = match plural {
         "trustdomains" => "TrustDomain",
         "serviceidentities" => "ServiceIdentity",

@@ -14,8 +14,10 @@ mod entropy;
 mod error;
 mod events;
 mod fence;
+mod gate;
 mod health;
 mod identity;
+mod lease;
 mod malformed;
 mod policy;
 mod queue;
@@ -29,10 +31,11 @@ use std::time::Duration;
 
 pub use clock::{Clock, Now};
 pub use entropy::SystemEntropy;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 pub use health::Health;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
+pub use lease::{Candidate, LONGEST_LEASE, Lost};
 use ringfence_core::pki::Entropy;
 use ringfence_core::world::{Settings, Unit, World};
 use tokio::task::JoinSet;
@@ -40,6 +43,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span};
 
 use context::Context;
+use gate::Gate;
+use lease::Lease;
 use queue::Ended;
 use watch::Seen;
 
@@ -61,6 +66,19 @@ pub struct Operator {
     pub entropy: Arc<dyn Entropy>,
     /// Where it says how it is.
     pub health: Health,
+    /// As what it stands for election. None: there is no other, so that it leads without asking.
+    pub candidate: Option<Candidate>,
+}
+
+/// Why an operator ended without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// There is no way to talk to the API server.
+    #[error("no client can be made of the configuration: {0}")]
+    Client(#[from] kube::Error),
+    /// It leads no more.
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 impl std::fmt::Debug for Operator {
@@ -73,71 +91,125 @@ impl Operator {
     /// An operator with the system's clock and random numbers.
     pub fn new(config: Config, settings: Settings) -> Self {
         let (clock, entropy) = (Clock::system(), Arc::new(SystemEntropy));
-        Self { config, settings, clock, entropy, health: Health::default() }
+        Self { config, settings, clock, entropy, health: Health::default(), candidate: None }
     }
 
-    /// Runs until it is told to stop; what is in work then is finished first.
+    /// Follows until it leads, and leads until it is told to stop; what is in work then is finished first.
     ///
     /// # Errors
-    /// When no client can be made of the configuration.
-    pub async fn run(self, stop: CancellationToken) -> kube::Result<()> {
-        let client: Client = ClientBuilder::try_from(self.config)?.with_layer(&self.clock).build();
+    /// When no client can be made of the configuration, and when it leads no more: then nothing is finished.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
+        let gate = Gate::default();
+        let namespace = self.settings.operator_namespace.clone();
+        let lease = match self.candidate {
+            Some(candidate) => {
+                // On a connection of its own, where it waits for nothing else.
+                let client: Client = ClientBuilder::try_from(self.config.clone())?.with_layer(&self.clock).build();
+                let (clock, health) = (self.clock.clone(), self.health.clone());
+                Some(Lease::new(client, &namespace, candidate, clock, gate.clone(), health))
+            }
+            None => {
+                gate.open();
+                self.health.leads(self.clock.clone());
+                None
+            }
+        };
+        let client: Client = ClientBuilder::try_from(self.config)?.with_layer(&self.clock).with_layer(&gate).build();
         let events = events::Events::new(client.clone());
-        let (seen, watches) = watch::all(&client, &self.settings.operator_namespace);
+        let (seen, watches) = watch::all(&client, &namespace);
         let world = World::new(self.settings);
         let context = Arc::new(Context::new(client, self.clock, self.entropy, events, world));
-        let mut tasks = JoinSet::new();
-        let folding = fold(Arc::clone(&context), seen, watches, self.health);
+        let (mut tasks, listed) = (JoinSet::new(), CancellationToken::new());
+        let folding = fold(Arc::clone(&context), seen, watches, self.health, listed.clone());
         let until = stop.clone();
         tasks.spawn(async move {
             until.run_until_cancelled(folding).await;
+            Ok(())
         });
-        tasks.spawn(look_at_the_clock(Arc::clone(&context), stop.clone()));
-        for _ in 0..WORKERS {
-            tasks.spawn(work(Arc::clone(&context), stop.clone()));
-        }
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
-            }
-        }
+        tasks.spawn(look_at_the_clock(Arc::clone(&context), stop.clone()).map(Ok));
+        tasks.spawn(take_part(context, lease, listed, stop));
+        all(tasks).await?;
         Ok(())
     }
 }
 
+/// Waits until all tasks have ended; the first that fails ends the others, and a panic goes on here.
+async fn all<E: 'static>(mut tasks: JoinSet<Result<(), E>>) -> Result<(), E> {
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(ended) => ended?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Waits for its turn, works, and lets the next one have its turn. Whoever has not yet seen everything does not ask for
+/// it: another one may be ready to take over at once.
+async fn take_part(
+    context: Arc<Context>,
+    lease: Option<Lease>,
+    listed: CancellationToken,
+    stop: CancellationToken,
+) -> Result<(), Lost> {
+    let following = async {
+        let mut lease = lease;
+        listed.cancelled().await;
+        if let Some(lease) = &mut lease {
+            lease.claim().await;
+        }
+        lease
+    };
+    let Some(lease) = stop.run_until_cancelled(following).await else { return Ok(()) };
+    info!(units = context.lead(), "everything is looked at once");
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        workers.spawn(work(Arc::clone(&context), stop.clone()).map(Ok));
+    }
+    let until = stop.clone();
+    workers.spawn(async move {
+        until.run_until_cancelled(malformed::report_all(&context)).await;
+        Ok(())
+    });
+    let working = all(workers);
+    let Some(mut lease) = lease else { return working.await };
+    tokio::select! {
+        lost = lease.hold() => return Err(lost),
+        ended = working => ended?,
+    }
+    lease.release().await;
+    Ok(())
+}
+
 /// Folds everything that the watches tell. Nothing is planned before each of them has told all there is: a restart must
-/// not take what it has not yet seen for missing.
+/// not take what it has not yet seen for missing. Nor is it while another replica leads: this one only keeps its world warm.
 async fn fold(
     context: Arc<Context>,
     mut seen: impl futures::Stream<Item = Seen> + Unpin,
     watches: usize,
     health: Health,
+    all_listed: CancellationToken,
 ) {
     let mut listed = 0;
     while let Some(seen) = seen.next().await {
         match seen {
             Seen::Changed(changes) => {
+                changes.iter().for_each(|change| malformed::forget(&context, change));
                 let mut world = context.world();
                 let touched: BTreeSet<Unit> = changes.into_iter().flat_map(|change| world.apply(change)).collect();
                 // Whoever sees this world sees also what is still to be done about it.
-                if listed == watches {
+                if context.leads() {
                     context.queue.add(touched);
                 }
             }
-            Seen::Malformed { plural, key, error } => malformed::report(&context, plural, &key, &error).await,
+            Seen::Malformed { plural, key, error } => malformed::seen(&context, plural, key, error).await,
             Seen::Listed => {
                 listed += 1;
                 if listed == watches {
-                    let units = {
-                        let mut world = context.world();
-                        world.listed();
-                        world.all_units()
-                    };
-                    info!(units = units.len(), "everything is listed: the operator is ready");
+                    info!("everything is listed: the operator is ready");
                     health.set_ready();
-                    context.queue.add(units);
+                    all_listed.cancel();
                 }
             }
         }

@@ -19,5 +19,6 @@ mod restart;
 mod shop;
 mod status;
 mod support;
+mod takeover;
 mod tokens;
 mod trust;

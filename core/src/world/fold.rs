@@ -205,7 +205,7 @@ impl World {
 
     /// Claims seen at the first listing rank by what became of them before: what was accepted as it is now, what was
     /// accepted and then changed, what was refused, and what nobody has looked at yet.
-    fn rank(&mut self, object: &ServiceIdentity) -> Rank {
+    pub(super) fn rank(&mut self, object: &ServiceIdentity) -> Rank {
         let status = object.status.as_ref();
         let accepted = status.and_then(|status| find_condition(&status.conditions, ConditionType::Accepted));
         let current = status.is_some_and(|status| status.observed_generation == object.metadata.generation);

@@ -332,12 +332,6 @@ impl World {
         self.authorities.get(domain)?.generations.as_ref().ok()
     }
 
-    /// Everything is listed. Until now the order in which objects came said nothing: who holds what was decided by what
-    /// their statuses say and by their age. From now on whoever comes first comes first.
-    pub fn listed(&mut self) {
-        self.claim_sequence.get_or_insert(0);
-    }
-
     /// Everything that there is to plan: for the start.
     pub fn all_units(&self) -> BTreeSet<Unit> {
         let domains = self.domains.keys().cloned().map(Unit::Domain);

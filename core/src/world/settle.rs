@@ -4,12 +4,35 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::claims::Claim;
+use super::claims::{Claim, Claims};
 use super::fold::{Dirty, is_to_stay, replace};
 use super::{NamespacedName, ResolvedIdentity, Unit, World, identity, resolve};
 use crate::access::{Grant, JudgedPolicy, judge};
 
 impl World {
+    /// Everything is listed, and from now on whoever comes first comes first. Until now the order in which objects came
+    /// said nothing: who holds what is decided by what their statuses say and by their age. It is decided anew here, since
+    /// whoever only followed has seen those statuses change, as another one decided.
+    pub fn listed(&mut self) {
+        if self.claim_sequence.is_some() {
+            return;
+        }
+        let identities: Vec<_> =
+            self.identities.iter().map(|(key, object)| (key.clone(), Arc::clone(object))).collect();
+        self.claims = Claims::default();
+        for (key, object) in &identities {
+            let (claims, rank) = (resolve::claims_of(object, &self.settings.cluster_domain), self.rank(object));
+            self.claims.replace(key, claims, &rank);
+        }
+        self.settle(Dirty {
+            names: self.domains.values().map(|domain| domain.claimed_name().to_owned()).collect(),
+            namespaces: self.namespaces.keys().cloned().collect(),
+            identities: identities.into_iter().map(|(key, _)| key).collect(),
+            ..Dirty::default()
+        });
+        self.claim_sequence = Some(0);
+    }
+
     /// Settles everything that is dirty; returns what is to be planned again.
     pub(super) fn settle(&mut self, mut dirty: Dirty) -> BTreeSet<Unit> {
         self.settle_membership(&mut dirty);

@@ -255,6 +255,56 @@ proptest! {
     }
 }
 
+/// A follower sees in which way another one decides, after it has seen what is decided about.
+#[test]
+fn what_another_one_decided_meanwhile_stands_when_this_one_takes_over() {
+    let domain = |name: &str, day: u8, status: &Value| {
+        json!({
+            "kind": "TrustDomain",
+            "metadata": {"name": name, "uid": name, "generation": 1, "creationTimestamp": format!("2026-01-0{day}T00:00:00Z")},
+            "spec": {"namespaces": ["n0"], "certificateAuthority": {"selfSigned": {}}},
+            "status": status,
+        })
+    };
+    let identity = |name: &str, day: u8, accepted: Option<&str>| {
+        let condition = |status: &str| {
+            json!({
+                "observedGeneration": 1,
+                "conditions": [{"type": "Accepted", "status": status, "reason": "Accepted", "message": "",
+                                "lastTransitionTime": "2026-01-05T00:00:00Z"}],
+            })
+        };
+        json!({
+            "kind": "ServiceIdentity",
+            "metadata": {"name": name, "namespace": "n0", "uid": name, "generation": 1,
+                         "creationTimestamp": format!("2026-01-0{day}T00:00:00Z")},
+            "spec": {"serviceAccountName": "only-one"},
+            "status": accepted.map(condition),
+        })
+    };
+    let mut world = World::new(Settings::default());
+    let holders = |world: &World| {
+        let accepted = world.resolved.iter().filter(|(_, resolved)| resolved.identity.is_some());
+        let accepted: Vec<String> = accepted.map(|(key, _)| key.name.clone()).collect();
+        (world.membership.domain_of.get("n0").cloned(), accepted)
+    };
+    show(&mut world, json!({"kind": "Namespace", "metadata": {"name": "n0"}}));
+    for (name, day) in [("older", 1), ("younger", 2)] {
+        show(&mut world, domain(name, day, &Value::Null));
+        show(&mut world, identity(name, day, None));
+    }
+    assert_eq!(holders(&world), (Some("older".to_owned()), vec!["older".to_owned()]));
+    show(&mut world, domain("younger", 2, &json!({"namespaces": ["n0"]})));
+    show(&mut world, identity("older", 1, Some("False")));
+    show(&mut world, identity("younger", 2, Some("True")));
+    world.listed();
+    let decided = (Some("younger".to_owned()), vec!["younger".to_owned()]);
+    assert_eq!(holders(&world), decided);
+    world.listed();
+    show(&mut world, domain("older", 1, &json!({"namespaces": ["n0"]})));
+    assert_eq!(holders(&world), decided, "from now on it decides itself");
+}
+
 /// Whether the properties above say something: there must be conflicts, and not only those.
 #[test]
 fn the_random_stories_are_full_of_conflicts_and_not_only_of_them() {

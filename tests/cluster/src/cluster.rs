@@ -1,10 +1,12 @@
 //! A cluster as tests and the command see it.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -107,6 +109,11 @@ impl Cluster {
     /// The cluster's folder.
     pub fn dir(&self) -> &Path {
         self.layout.folder()
+    }
+
+    /// A command whose process, with all that it starts, ends with the cluster, unless another process runs that.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        self.running.as_ref().map_or_else(|| Command::new(&program), |running| running.supervisor.command(&program))
     }
 
     /// The kubeconfig of a cluster administrator.

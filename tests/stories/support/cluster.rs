@@ -1,11 +1,11 @@
 //! Clusters with an operator: one that most stories share, and ones of their own for those that stop or skew it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use ringfence::controller::{Clock, Operator};
+use ringfence::controller::{Clock, Failure, Operator};
 use ringfence_cluster::{Cluster, OPERATOR_USER, Options};
 use ringfence_core::world::Settings;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +65,16 @@ impl TestCluster {
         &self.cluster
     }
 
+    /// The operator's kubeconfig.
+    pub fn operator_kubeconfig(&self) -> &Path {
+        &self.operator_kubeconfig
+    }
+
+    /// An operator that is not started yet.
+    pub async fn operator(&self) -> Operator {
+        Operator::new(config(&self.operator_kubeconfig).await, Settings::default())
+    }
+
     /// Starts an operator; returns when it is ready.
     pub async fn operate(&self) -> Operation {
         self.operate_by(Clock::system()).await
@@ -89,7 +99,7 @@ impl TestCluster {
 /// An operator that runs in this process.
 pub struct Operation {
     stop: CancellationToken,
-    running: tokio::task::JoinHandle<kube::Result<()>>,
+    running: tokio::task::JoinHandle<Result<(), Failure>>,
 }
 
 impl Operation {
@@ -110,7 +120,7 @@ impl Operation {
     }
 }
 
-async fn config(kubeconfig: &std::path::Path) -> Config {
+async fn config(kubeconfig: &Path) -> Config {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
 }

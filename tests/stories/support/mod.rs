@@ -10,6 +10,7 @@ mod openssl;
 mod outputs;
 mod peer;
 mod pods;
+mod replica;
 mod wait;
 
 pub use alone::begin_alone;
@@ -22,4 +23,5 @@ pub use openssl::OpenSsl;
 pub use outputs::{History, Namespaced, edit, essence, in_namespace, is_owned_by, versions};
 pub use peer::{Peer, handshake, now, uri_of, webpki_verifies};
 pub use pods::pod;
+pub use replica::Replica;
 pub use wait::{eventually, gone, wait_for};
