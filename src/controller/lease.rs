@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::coordination::v1::{Lease as Object, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -292,7 +292,9 @@ impl Lease {
             Err(kube::Error::Api(status))
                 if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
             {
-                (timeout(limit, self.api.get_opt(MANAGER)).await??, false)
+                // A listing of one object needs no right that the watch does not need.
+                let only = ListParams::default().fields(&format!("metadata.name={MANAGER}"));
+                (timeout(limit, self.api.list(&only)).await??.items.pop(), false)
             }
             Err(error) => return Err(error.into()),
         };

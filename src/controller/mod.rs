@@ -162,7 +162,8 @@ async fn take_part(
         lease
     };
     let Some(lease) = stop.run_until_cancelled(following).await else { return Ok(()) };
-    info!(units = context.lead(), "everything is looked at once");
+    let units = context.lead();
+    info!(units, "everything is looked at once");
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         workers.spawn(work(Arc::clone(&context), stop.clone()).map(Ok));

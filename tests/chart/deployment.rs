@@ -59,7 +59,6 @@ fn the_operator_has_its_own_account_and_knows_its_namespace() {
     let deployment = deployment(&json!({}));
     assert_eq!(deployment.namespace().as_deref(), Some(OPERATOR_NAMESPACE));
     let spec = deployment.spec.unwrap();
-    assert_eq!(spec.strategy.unwrap().type_.as_deref(), Some("Recreate"));
     let (selected, pod) = (spec.selector.match_labels.unwrap(), spec.template);
     let labels = pod.metadata.unwrap().labels.unwrap();
     assert!(selected.iter().all(|(key, value)| labels.get(key) == Some(value)));

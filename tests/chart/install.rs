@@ -1,10 +1,11 @@
 //! The chart in a real cluster, and the operator with no more rights than the chart gives it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use ringfence::controller::Operator;
+use ringfence::controller::{Candidate, Operator};
 use ringfence_cluster::{Cluster, OPERATOR_NAMESPACE, OPERATOR_USER, Options};
 use ringfence_core::world::Settings;
 use serde_json::Value;
@@ -22,8 +23,9 @@ async fn the_shop_gets_ready_in_a_cluster_that_knows_only_the_chart() {
     .await;
 
     let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{OPERATOR_NAMESPACE}")];
-    let operator =
+    let mut operator =
         Operator::new(config(&cluster.kubeconfig_for(OPERATOR_USER, &groups).unwrap()).await, Settings::default());
+    operator.candidate = Some(Candidate::new(Duration::from_secs(15)));
     let stop = CancellationToken::new();
     let running = tokio::spawn(operator.run(stop.clone()));
 

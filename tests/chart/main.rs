@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it should be")]
 
 mod admission;
+mod availability;
 mod crds;
 mod deployment;
 mod helm;

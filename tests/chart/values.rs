@@ -8,6 +8,17 @@ use crate::helm::{chart, template};
 fn what_the_chart_does_not_know_is_refused() {
     let cases = [
         ("a misspelt value", json!({"replicaCount": 2}), "'replicaCount' not allowed"),
+        ("no replica at all", json!({"replicas": 0}), "/replicas"),
+        ("half a replica", json!({"replicas": 1.5}), "/replicas"),
+        ("a crowd of replicas", json!({"replicas": 10}), "/replicas"),
+        ("a budget for nothing", json!({"podDisruptionBudget": {"maxUnavailable": 0}}), "/podDisruptionBudget"),
+        ("a share that is none", json!({"podDisruptionBudget": {"maxUnavailable": "half"}}), "/podDisruptionBudget"),
+        ("a budget of another kind", json!({"podDisruptionBudget": {"minAvailable": 1}}), "'minAvailable' not allowed"),
+        (
+            "a spread over nothing",
+            json!({"topologySpreadConstraints": [{"maxSkew": 1}]}),
+            "/topologySpreadConstraints/0",
+        ),
         ("one below another", json!({"image": {"version": "1"}}), "'version' not allowed"),
         ("a kind of limits", json!({"resources": {"limit": {}}}), "'limit' not allowed"),
         ("a string for a switch", json!({"admission": {"enabled": "no"}}), "/admission/enabled"),

@@ -10,21 +10,14 @@ fn the_operator_runs_from_its_chart_with_no_rights_on_its_node() {
     let namespace = story.get(&format!("namespace {OPERATOR_NAMESPACE}"));
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
     let deployment = story.get(&format!("deployment ringfence --namespace={OPERATOR_NAMESPACE}"));
-    assert_eq!(deployment["status"]["readyReplicas"], 1);
+    assert_eq!(deployment["status"]["readyReplicas"], 2);
+    let pods = story.kubectl(&format!("get pods --namespace={OPERATOR_NAMESPACE} --output=name"));
+    let leader = story.leader();
+    assert!(pods.lines().any(|pod| pod == format!("pod/{leader}")), "{leader} leads, of\n{pods}");
 
-    // The process itself, as the node's kernel sees it.
-    let process = operator_process(&story);
-    let status = inside(&story, &["cat", &format!("{process}/status")]);
-    let line = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line[name.len()..].split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    assert_eq!((line("Uid:").as_str(), line("Gid:").as_str()), ("65532 65532 65532 65532", "65532 65532 65532 65532"));
-    assert_eq!((line("CapEff:").as_str(), line("CapBnd:").as_str()), ("0000000000000000", "0000000000000000"));
-    assert_eq!((line("NoNewPrivs:").as_str(), line("Seccomp:").as_str()), ("1", "2"));
-    let mounts = inside(&story, &["cat", &format!("{process}/mounts")]);
-    let root = mounts.lines().find(|mount| mount.split(' ').nth(1) == Some("/")).unwrap();
-    assert!(root.split(' ').nth(3).unwrap().split(',').any(|option| option == "ro"), "{root}");
+    for process in operator_processes(&story) {
+        is_confined(&story, &process);
+    }
 
     // Nothing but the operator could get in there.
     let refused =
@@ -33,13 +26,28 @@ fn the_operator_runs_from_its_chart_with_no_rights_on_its_node() {
     story.assert_rights_suffice();
 }
 
-/// The folder in /proc of the only process on the node that is called so.
-fn operator_process(story: &Story) -> String {
+/// Looks at a process itself, as the node's kernel sees it.
+fn is_confined(story: &Story, process: &str) {
+    let status = inside(story, &["cat", &format!("{process}/status")]);
+    let line = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((line("Uid:").as_str(), line("Gid:").as_str()), ("65532 65532 65532 65532", "65532 65532 65532 65532"));
+    assert_eq!((line("CapEff:").as_str(), line("CapBnd:").as_str()), ("0000000000000000", "0000000000000000"));
+    assert_eq!((line("NoNewPrivs:").as_str(), line("Seccomp:").as_str()), ("1", "2"));
+    let mounts = inside(story, &["cat", &format!("{process}/mounts")]);
+    let root = mounts.lines().find(|mount| mount.split(' ').nth(1) == Some("/")).unwrap();
+    assert!(root.split(' ').nth(3).unwrap().split(',').any(|option| option == "ro"), "{root}");
+}
+
+/// The folders in /proc of the processes on the node that are called so: one for each replica.
+fn operator_processes(story: &Story) -> Vec<String> {
     let found =
         inside(story, &["sh", "-c", "grep --files-with-matches '^Name:.ringfence$' /proc/[0-9]*/status || true"]);
-    let processes: Vec<&str> = found.lines().collect();
-    assert_eq!(processes.len(), 1, "{found}");
-    processes[0].trim_end_matches("/status").to_owned()
+    let processes: Vec<String> = found.lines().map(|line| line.trim_end_matches("/status").to_owned()).collect();
+    assert_eq!(processes.len(), 2, "{found}");
+    processes
 }
 
 fn inside(story: &Story, command: &[&str]) -> String {

@@ -12,4 +12,5 @@ mod files;
 mod install;
 mod shop;
 mod support;
+mod takeover;
 mod uninstall;

@@ -223,7 +223,7 @@ async fn a_follower_writes_nothing_whatever_happens() {
         .wait_identity(&trust.namespace, "refused", "be refused", |object| condition(object, "Ready").0 == "False")
         .await;
 
-    assert_eq!(verbs_of(&story, me), ["get", "list", "watch"].map(str::to_owned).into());
+    assert_eq!(verbs_of(&story, me), ["list", "watch"].map(str::to_owned).into());
     leader.signal("TERM");
     follower.leads().await;
     story.ready_identity(&trust.namespace, "late", json!({})).await;
@@ -231,7 +231,7 @@ async fn a_follower_writes_nothing_whatever_happens() {
     assert!(leader.ended().await.success());
 }
 
-/// The verbs of a user's requests, but for the question whether there is a Lease.
+/// The verbs of a user's requests.
 fn verbs_of(story: &Story, user: &str) -> std::collections::BTreeSet<String> {
     let log = std::fs::read_to_string(story.cluster.cluster().audit_log()).unwrap();
     let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ringfence_cluster::Cluster;
+use ringfence_cluster::{Cluster, OPERATOR_NAMESPACE};
 use serde_json::{Value, json};
 
 use super::installation::{Installation, Turn};
@@ -81,6 +81,16 @@ impl Story {
         if let Err(error) = self.try_kubectl(&ready) {
             panic!("{error}\n{}", self.kubectl(&format!("describe {kind} --namespace={namespace}")));
         }
+    }
+
+    /// The Lease of the replicas.
+    pub fn lease(&self) -> Value {
+        self.get(&format!("lease ringfence --namespace={OPERATOR_NAMESPACE}"))["spec"].clone()
+    }
+
+    /// The pod that leads.
+    pub fn leader(&self) -> String {
+        self.lease()["holderIdentity"].as_str().unwrap().rsplit_once('_').unwrap().0.to_owned()
     }
 
     /// The operator did what it had to, and was never refused anything.
