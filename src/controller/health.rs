@@ -57,11 +57,6 @@ impl Health {
         self.state().leads_by = Some(clock);
     }
 
-    /// Whether it leads.
-    pub fn is_leading(&self) -> bool {
-        self.state().leads_by.is_some()
-    }
-
     /// Why the process should be restarted, if it should. One that leads by a clock that is wrong issues nothing: its end
     /// gives a replica on another node, whose clock may be right, the lead.
     pub fn complaint(&self) -> Option<String> {

@@ -11,8 +11,9 @@ use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::coordination::v1::{Lease as Object, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{ListParams, PostParams};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -77,8 +78,8 @@ pub enum Lost {
 /// An attempt that got no answer, or a bad one.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("no answer within {0:?}")]
-    Late(#[from] tokio::time::error::Elapsed),
+    #[error("there was no answer in time")]
+    Late(#[from] Elapsed),
     #[error(transparent)]
     Refused(#[from] kube::Error),
 }
@@ -160,7 +161,7 @@ impl Lease {
         health: Health,
     ) -> Self {
         let api = Api::<Object>::namespaced(client, namespace);
-        let watch = watcher::watch_object(api.clone(), MANAGER).boxed();
+        let watch = watcher::watch_object(api.clone(), MANAGER).default_backoff().boxed();
         health.expect_beats(candidate.duration);
         Self { candidate, api, watch, clock, gate, health, seen: None, renewed: Instant::now() }
     }
@@ -248,7 +249,7 @@ impl Lease {
             };
             let (now, spec) = (Some(self.now()), seen.spec.clone());
             let spec = LeaseSpec { holder_identity: None, lease_duration_seconds: Some(1), renew_time: now, ..spec };
-            match self.write(spec, self.attempt()).await {
+            match self.write_within(self.attempt(), spec).await {
                 Ok(true) => return info!(lease = self.name(), "the Lease is released"),
                 Ok(false) => {}
                 Err(error) => warn!(lease = self.name(), %error, "the Lease could not be released"),
@@ -268,7 +269,7 @@ impl Lease {
     async fn renew(&mut self, limit: Duration) -> Result<bool, Failed> {
         let Some(seen) = &self.seen else { return Ok(false) };
         let (asked, spec) = (Instant::now(), seen.held_by(&self.candidate, self.now()));
-        let is_ours = self.write(spec, limit).await?;
+        let is_ours = self.write_within(limit, spec).await?;
         if is_ours {
             self.renewed = asked;
             self.gate.open_until(self.deadline());
@@ -276,16 +277,20 @@ impl Lease {
         Ok(is_ours)
     }
 
+    async fn write_within(&mut self, limit: Duration, spec: LeaseSpec) -> Result<bool, Failed> {
+        Ok(timeout(limit, self.write(spec)).await??)
+    }
+
     /// Writes over the version that is known; returns whether that was the present one. If not, the present one is known
     /// afterwards.
-    async fn write(&mut self, spec: LeaseSpec, limit: Duration) -> Result<bool, Failed> {
+    async fn write(&mut self, spec: LeaseSpec) -> kube::Result<bool> {
         let known = self.seen.as_ref().and_then(|seen| seen.metadata.clone());
         let new = || ObjectMeta { name: Some(MANAGER.to_owned()), ..ObjectMeta::default() };
         let object = Object { metadata: known.clone().unwrap_or_else(new), spec: Some(spec) };
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let written = match known {
-            Some(_) => timeout(limit, self.api.replace(MANAGER, &params, &object)).await?,
-            None => timeout(limit, self.api.create(&params, &object)).await?,
+            Some(_) => self.api.replace(MANAGER, &params, &object).await,
+            None => self.api.create(&params, &object).await,
         };
         let (found, is_written) = match written {
             Ok(written) => (Some(written), true),
@@ -294,9 +299,9 @@ impl Lease {
             {
                 // A listing of one object needs no right that the watch does not need.
                 let only = ListParams::default().fields(&format!("metadata.name={MANAGER}"));
-                (timeout(limit, self.api.list(&only)).await??.items.pop(), false)
+                (self.api.list(&only).await?.items.pop(), false)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         self.seen = Some(Seen::after(self.seen.take(), found, Instant::now()));
         Ok(is_written)

@@ -21,7 +21,7 @@ fn the_other_pod_leads_as_soon_as_the_one_that_led_is_told_to_go() {
     story.kubectl(&format!("wait lease/ringfence --namespace={OPERATOR_NAMESPACE} {next} --timeout=10s"));
     let new = story.leader();
     assert_ne!(new, old);
-    story.apply(&[identity("late")]);
+    story.apply(&[identity("newcomer")]);
     story.all_ready("serviceidentities.ringfence.dev", &inside);
     assert_eq!(serial(), before);
     story.kubectl(&format!("rollout status deployment/ringfence --namespace={OPERATOR_NAMESPACE} --timeout=60s"));

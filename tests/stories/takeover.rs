@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::DeleteParams;
-use ringfence_cluster::OPERATOR_NAMESPACE;
+use ringfence_cluster::{OPERATOR_NAMESPACE, Server};
 use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
@@ -200,6 +200,33 @@ async fn a_leader_that_stands_still_ends_when_it_goes_on_and_has_written_nothing
     let log = leader.log();
     assert!(log.contains("could not be renewed") || log.contains("was taken by"), "{log}");
     assert_eq!(history.writes(), [], "the one that had stood still wrote");
+}
+
+#[tokio::test]
+async fn a_leader_that_gets_no_answer_ends_and_a_follower_waits_for_the_api_server() {
+    let (story, _turn) = begin("silence").await;
+    let mut leader = Replica::start(story.cluster, 2);
+    leader.leads().await;
+    let trust = ring(&story, "shop", &["gateway", "order"]).await;
+    let mut follower = Replica::start(story.cluster, 2);
+    follower.follows().await;
+    let before = versions(&story, &trust.namespace).await;
+    let server = story.cluster.cluster();
+    server.pause_server(Server::ApiServer).unwrap();
+    let silent = Instant::now();
+    assert_eq!(leader.ended().await.code(), Some(2));
+    let took = silent.elapsed();
+    // Its last renewal was before that; the rest is for the process to go.
+    assert!(took < Duration::from_secs(4), "it believed to lead for {took:?}");
+    assert!(leader.log().contains("could not be renewed"), "{}", leader.log());
+    eventually("the follower tries", async || follower.log().contains("could not be taken").then_some(())).await;
+    assert!(follower.runs());
+    assert_eq!(follower.asks("/livez").0, 200, "a restart would not help");
+
+    server.resume_server(Server::ApiServer).unwrap();
+    follower.leads().await;
+    has_looked(&story).await;
+    assert_eq!(versions(&story, &trust.namespace).await, before);
 }
 
 #[tokio::test]
