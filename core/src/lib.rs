@@ -3,7 +3,9 @@
 
 pub mod access;
 pub mod api;
+pub mod inspect;
 pub mod jwt;
+pub mod overview;
 pub mod pki;
 pub mod plan;
 #[cfg(test)]

@@ -2,11 +2,19 @@
 //! be done.
 
 mod admission;
+mod completions;
+mod connection;
 mod crds;
+mod inspect;
+mod manual;
 mod operator;
+mod output;
+mod plugin;
 mod reference;
 mod render;
 mod schema;
+mod status;
+mod text;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -31,7 +39,7 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
-    /// For people on a terminal, JSON elsewhere.
+    /// For people on a terminal and for verbs that answer people; JSON elsewhere.
     Auto,
     /// For people.
     Human,
@@ -41,6 +49,10 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show what is ready, what was refused, and who is behind.
+    Status(status::Status),
+    /// Show what is in a Secret, a PEM file or behind a port, and why a peer would refuse it.
+    Inspect(inspect::Inspect),
     /// Run the operator.
     Operator(operator::Operator),
     /// Show, without a cluster, what the operator would write for some files.
@@ -53,6 +65,10 @@ enum Verb {
     AccessSchema,
     /// Print the API reference as Markdown.
     Reference,
+    /// Print the completions of a shell.
+    Completions(completions::Completions),
+    /// Write the manual pages.
+    Man(manual::Manual),
 }
 
 impl Arguments {
@@ -63,22 +79,31 @@ impl Arguments {
     pub fn run(self) -> Result<ExitCode> {
         self.start_log()?;
         match self.verb {
+            Verb::Status(status) => status.run(),
+            Verb::Inspect(inspect) => inspect.run(),
             Verb::Operator(operator) => operator.run(),
             Verb::Render(render) => render.run(),
             Verb::Crds(crds) => crds.run(),
             Verb::Admission(admission) => print(&admission.yaml()),
             Verb::AccessSchema => print(&schema::access()?),
             Verb::Reference => print(&reference::markdown()?),
+            Verb::Completions(completions) => print(&completions.script()?),
+            Verb::Man(manual) => manual.run(),
         }
     }
 
     fn start_log(&self) -> Result<()> {
         let filter = EnvFilter::try_new(&self.log).with_context(|| format!("--log {:?} is not a filter", self.log))?;
+        // The client's own complaints say less than the sentence that such a verb ends with.
+        let for_people = matches!(self.verb, Verb::Status(_) | Verb::Inspect(_));
+        let quiet = for_people && !self.log.contains("kube");
+        let filter = if quiet { filter.add_directive("kube_client=off".parse()?) } else { filter };
         let terminal = std::io::stderr().is_terminal();
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Json => log.json().init(),
-            LogFormat::Auto if !terminal => log.json().init(),
+            LogFormat::Auto if !terminal && !for_people => log.json().init(),
+            _ if for_people => log.with_ansi(terminal).with_target(false).without_time().init(),
             LogFormat::Auto | LogFormat::Human => log.with_ansi(terminal).with_target(false).init(),
         }
         Ok(())

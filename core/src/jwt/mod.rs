@@ -15,4 +15,5 @@ pub use signing_key::{SigningKey, SigningKeyError, key_algorithm};
 pub use signing_key_facts::{
     KeyFacts, RegenerateReason, SigningKeyFacts, SigningKeyRewriteReason, why_regenerate, why_rewrite,
 };
+pub(crate) use signing_key_secret::{KID, PRIVATE};
 pub use signing_key_secret::{SigningKeyFault, rewrite_signing_key_secret, signing_key_secret_data};

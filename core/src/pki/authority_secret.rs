@@ -171,7 +171,8 @@ fn private_key_key(id: &str) -> String {
     format!("{id}.key")
 }
 
-const INDEX: &str = "generations.json";
+/// The data key with the list of generations.
+pub(crate) const INDEX: &str = "generations.json";
 
 #[cfg(test)]
 mod tests {

@@ -148,21 +148,23 @@ pub(crate) fn chain_sha256<'a>(chain: impl IntoIterator<Item = &'a Certificate>)
     sha256(&ders)
 }
 
+/// The names of a leaf beside its subject.
 #[derive(Default)]
-struct Names {
-    dns_names: BTreeSet<String>,
-    ip_addresses: BTreeSet<IpAddr>,
-    other_names: bool,
+pub(crate) struct Names {
+    pub(crate) uris: Vec<String>,
+    pub(crate) dns_names: BTreeSet<String>,
+    pub(crate) ip_addresses: BTreeSet<IpAddr>,
+    pub(crate) other_names: bool,
 }
 
 impl Names {
-    fn of(leaf: &Certificate) -> Self {
+    pub(crate) fn of(leaf: &Certificate) -> Self {
         let mut names = Self::default();
         let parsed = leaf.parsed();
         let Ok(Some(extension)) = parsed.subject_alternative_name() else { return names };
         for name in &extension.value.general_names {
             match name {
-                GeneralName::URI(_) => {}
+                GeneralName::URI(uri) => names.uris.push((*uri).to_owned()),
                 GeneralName::DNSName(name) => {
                     names.dns_names.insert((*name).to_owned());
                 }

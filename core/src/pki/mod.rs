@@ -38,7 +38,13 @@ pub use supplied_authority::{RefusedCa, adopt_secret, probe};
 pub use tls_secret::{rewrite_tls_secret, tls_secret_data};
 pub use verify::{PeerUsage, VerifiedLeaf, VerifyError, verify_leaf};
 
+pub(crate) use authority::generation_id;
+pub(crate) use authority_secret::INDEX as AUTHORITY_INDEX;
 pub(crate) use certificate::without_leading_zeros;
+pub(crate) use leaf_facts::Names;
+pub(crate) use pem::certificates;
+pub(crate) use tls_secret::{TLS_CRT, TLS_KEY};
+pub(crate) use verify::verify_path;
 
 /// SHA-256 (FIPS 180-4) of the parts, one after the other.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
