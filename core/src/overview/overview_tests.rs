@@ -1,4 +1,5 @@
 //! What is well, what is not, and in which order it is told.
+#![allow(clippy::needless_pass_by_value, reason = "json!({}) is written where it is used")]
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
