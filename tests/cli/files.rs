@@ -1,5 +1,7 @@
 //! PEM files, without a cluster.
 
+use std::process::Command;
+
 use rcgen::ExtendedKeyUsagePurpose;
 
 use crate::certificates::{Issued, Issuer, Wanted};
@@ -107,19 +109,17 @@ fn what_cannot_be_looked_at_is_said_in_a_sentence_with_exit_code_2() {
 fn colours_are_for_terminals_unless_they_are_asked_for() {
     let issuer = Issuer::new("shop");
     let bundle = issuer.bundle();
-    let coloured = |color: &str, no_color: bool| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringfence"));
-        command.args(["inspect", path(&bundle), "--color", color]);
-        if no_color {
-            // Set behind the one that the helper removes.
-            command = {
-                let mut shell = std::process::Command::new("env");
-                shell.arg("NO_COLOR=1").arg(command.get_program()).args(command.get_args());
-                shell
-            };
-        }
-        run(&mut command).output.contains("\x1b[")
+    let line = |color: &str| format!("{} inspect {} --color {color}", env!("CARGO_BIN_EXE_ringfence"), path(&bundle));
+    let is_coloured = |command: &mut Command| {
+        let ran = run(command.env("TERM", "xterm"));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.output.contains("\x1b[")
     };
-    assert_eq!([coloured("auto", false), coloured("never", false)], [false, false]);
-    assert_eq!([coloured("always", false), coloured("auto", true)], [true, false]);
+    let on_a_pipe = |color: &str| is_coloured(Command::new("sh").args(["-c", &line(color)]));
+    assert_eq!(["auto", "never", "always"].map(on_a_pipe), [false, false, true]);
+    // The program script gives it a terminal.
+    let on_a_terminal = |line: &str| is_coloured(Command::new("script").args(["-qec", line, "/dev/null"]));
+    assert_eq!(["auto", "never", "always"].map(|color| on_a_terminal(&line(color))), [true, false, true]);
+    assert!(!on_a_terminal(&format!("NO_COLOR=1 {}", line("auto"))));
+    assert!(on_a_terminal(&format!("NO_COLOR=1 {}", line("always"))));
 }
