@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kube::Resource;
 
-use super::claims::Rank;
+use super::claims::{Claim, Rank};
 use super::gone::Gone;
 use super::{
     AuthorityFacts, Change, NamespaceFacts, NamespacedName, OutputFacts, PodFacts, SecretFacts, Unit, World, resolve,
@@ -43,8 +43,7 @@ impl World {
                 }
                 let old = replace(&mut self.services, &key, new);
                 if old.as_ref() != self.services.get(&key) {
-                    let named = |object: &ServiceIdentity| object.service_names().contains(&key.name);
-                    dirty.identities.extend(self.identities_where(&key.namespace, named));
+                    dirty.identities.extend(self.claims.claimants(&Claim::Service(key)).cloned());
                 }
             }
             Change::Pod(key, new) => self.fold_pod(&key, new, &mut dirty),
@@ -74,21 +73,15 @@ impl World {
                                 .map(Unit::Domain),
                         );
                     }
-                    let owner = |object: &ServiceIdentity| {
-                        object.metadata.name.as_ref().is_some_and(|name| format!("{name}-trust") == key.name)
-                    };
-                    dirty.units.extend(self.identities_where(&key.namespace, owner).into_iter().map(Unit::Identity));
+                    dirty.units.extend(self.identity_named(&key, key.name.strip_suffix("-trust")).map(Unit::Identity));
                 }
             }
             Change::NetworkPolicy(key, new) => {
                 let existed = self.network_policies.contains_key(&key);
                 if fold_output(&mut self.network_policies, &mut self.gone, &key, new) {
-                    let owner = |object: &ServiceIdentity| {
-                        object.metadata.name.as_ref().is_some_and(|name| format!("ringfence-{name}") == key.name)
-                    };
-                    let owners = self.identities_where(&key.namespace, owner);
-                    let is_baseline = owners.is_empty();
-                    dirty.units.extend(owners.into_iter().map(Unit::Identity));
+                    let owner = self.identity_named(&key, key.name.strip_prefix("ringfence-"));
+                    let is_baseline = owner.is_none();
+                    dirty.units.extend(owner.map(Unit::Identity));
                     if existed != self.network_policies.contains_key(&key) || is_baseline {
                         dirty.units.insert(Unit::Fence(key.namespace.clone()));
                     }
@@ -186,9 +179,14 @@ impl World {
             new.as_ref().map_or(Rank { sequence: 0, created: 0, uid: String::new() }, |object| self.rank(object));
         let affected = self.claims.replace(&key, claims.unwrap_or_default(), &rank);
         dirty.identities.extend(affected);
-        if old.as_ref().map(|object| object.pod_selector()) != new.as_ref().map(|object| object.pod_selector()) {
-            let others = |object: &ServiceIdentity| object.metadata.name.as_ref() != Some(&key.name);
-            dirty.identities.extend(self.identities_where(&key.namespace, others));
+        let (before, after) = (old.as_ref().map(|o| o.pod_selector()), new.as_ref().map(|o| o.pod_selector()));
+        if before != after {
+            self.selectors.replace(&key, before.as_ref(), after.as_ref());
+            // Those that select one of the same pods.
+            let selectors = || before.iter().chain(&after);
+            let pods = self.pods_in(&key.namespace).filter(|(_, pod)| selectors().any(|s| s.matches(&pod.labels)));
+            let rivals = pods.flat_map(|(_, pod)| self.identities_selecting(&key.namespace, &pod.labels));
+            dirty.identities.extend(rivals.filter(|rival| **rival != key).cloned());
         }
         if old.is_some() != new.is_some() {
             // One that is not accepted and one that is not there are told apart.
@@ -273,21 +271,15 @@ impl World {
         let new = self.pods.get(key);
         if old.as_ref() != new {
             let labels: Vec<_> = old.iter().chain(new).map(|pod| pod.labels.clone()).collect();
-            let selects = |object: &ServiceIdentity| {
-                let selector = object.pod_selector();
-                labels.iter().any(|labels| selector.matches(labels))
-            };
-            let mut touched = self.identities_where(&key.namespace, selects);
+            let selecting = labels.iter().flat_map(|labels| self.identities_selecting(&key.namespace, labels));
+            let mut touched: BTreeSet<NamespacedName> = selecting.cloned().collect();
             let services = self.services_in(&key.namespace).filter(|(_, service)| {
                 let selector = &service.selector;
                 !selector.is_empty()
                     && labels.iter().any(|labels| selector.iter().all(|(k, v)| labels.get(k) == Some(v)))
             });
-            let services: BTreeSet<String> = services.map(|(service, _)| service.name.clone()).collect();
-            if !services.is_empty() {
-                let lends =
-                    |object: &ServiceIdentity| object.service_names().iter().any(|name| services.contains(name));
-                touched.extend(self.identities_where(&key.namespace, lends));
+            for (service, _) in services {
+                touched.extend(self.claims.claimants(&Claim::Service(service.clone())).cloned());
             }
             dirty.identities.extend(touched);
             if self.pods_in(&key.namespace).take(2).count() <= 1 {
@@ -335,10 +327,7 @@ impl World {
         if !fold_output(&mut self.secrets, &mut self.gone, key, new) {
             return;
         }
-        let writes = |object: &ServiceIdentity| {
-            object.tls_secret() == key.name || object.signing_key_secret().as_deref() == Some(&key.name)
-        };
-        let owners = self.identities_where(&key.namespace, writes);
+        let owners: Vec<NamespacedName> = self.claims.claimants(&Claim::Secret(key.clone())).cloned().collect();
         // A key that can't be seen any more is on its way back, or another one is: verifiers change once, to that.
         let new = keys(self.secrets.get(key));
         if new.is_some() && new != old {
@@ -411,8 +400,10 @@ impl World {
         ends
     }
 
-    fn identities_where(&self, namespace: &str, wanted: impl Fn(&ServiceIdentity) -> bool) -> BTreeSet<NamespacedName> {
-        self.identities_in(namespace).filter(|(_, object)| wanted(object)).map(|(key, _)| key.clone()).collect()
+    /// The identity to which an output of a namespace belongs by its name.
+    fn identity_named(&self, output: &NamespacedName, name: Option<&str>) -> Option<NamespacedName> {
+        let identity = NamespacedName::new(output.namespace.clone(), name?);
+        self.identities.contains_key(&identity).then_some(identity)
     }
 
     pub(super) fn units_of_namespace(&self, namespace: &str) -> BTreeSet<Unit> {

@@ -13,6 +13,7 @@ mod membership;
 mod objects;
 mod outputs;
 mod resolve;
+mod selectors;
 mod settle;
 mod stored;
 
@@ -149,6 +150,7 @@ pub struct World {
 
     membership: membership::Membership,
     claims: claims::Claims,
+    selectors: selectors::Selectors,
     /// Number of the last claim that was made since everything was listed; nothing before.
     claim_sequence: Option<u64>,
     resolved: BTreeMap<NamespacedName, ResolvedIdentity>,
@@ -234,6 +236,18 @@ impl World {
         namespace: &str,
     ) -> impl Iterator<Item = (&'a NamespacedName, &'a Arc<ServiceIdentity>)> + Clone + use<'a> {
         in_namespace(&self.identities, namespace)
+    }
+
+    /// The ServiceIdentity objects of a namespace that select pods with these labels.
+    pub fn identities_selecting<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'a NamespacedName> {
+        let selects = |key: &&NamespacedName| {
+            self.identities.get(*key).is_some_and(|object| object.pod_selector().matches(labels))
+        };
+        self.selectors.candidates(namespace, labels).filter(selects)
     }
 
     /// A valid identity.

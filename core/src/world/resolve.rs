@@ -179,15 +179,10 @@ impl Resolver<'_> {
         let world = self.world;
         let pods = world.pods_in(&self.key.namespace).filter(|(_, pod)| selector.matches(&pod.labels));
         let summary = PodSummary::of(&pods, self.object.service_account());
-        let rivals: BTreeSet<String> = self
-            .world
-            .identities_in(&self.key.namespace)
-            .filter(|(key, _)| **key != self.key)
-            .filter(|(_, other)| {
-                let other = other.pod_selector();
-                pods.clone().any(|(_, pod)| other.matches(&pod.labels))
-            })
-            .map(|(key, _)| key.name.clone())
+        let rivals: BTreeSet<String> = pods
+            .flat_map(|(_, pod)| world.identities_selecting(&self.key.namespace, &pod.labels))
+            .filter(|rival| **rival != self.key)
+            .map(|rival| rival.name.clone())
             .collect();
         if !rivals.is_empty() {
             let rivals = join(&rivals);
