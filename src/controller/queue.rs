@@ -29,7 +29,8 @@ struct State {
     ready: BTreeMap<Unit, Instant>,
     /// Touched while in work.
     again: BTreeSet<Unit>,
-    in_work: BTreeSet<Unit>,
+    /// In work, with when it was touched.
+    in_work: BTreeMap<Unit, Instant>,
     /// To be tried again.
     later: BTreeMap<Unit, Instant>,
     /// To be looked at when the clock on the wall says so: renewals.
@@ -51,13 +52,24 @@ pub(super) enum Ended {
     Failed,
 }
 
+impl Ended {
+    /// A word for it, the same in metrics and traces.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Done | Self::At(_) => "done",
+            Self::After(_) => "later",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl Queue {
     /// Adds units.
     pub(super) fn add(&self, units: impl IntoIterator<Item = Unit>) {
         let mut state = self.lock();
         let now = Instant::now();
         for unit in units {
-            if state.in_work.contains(&unit) {
+            if state.in_work.contains_key(&unit) {
                 state.again.insert(unit);
             } else {
                 state.later.remove(&unit);
@@ -86,7 +98,18 @@ impl Queue {
     /// Whether a unit has been touched and is not through yet.
     pub(super) fn is_pending(&self, unit: &Unit) -> bool {
         let state = self.lock();
-        state.ready.contains_key(unit) || state.in_work.contains(unit)
+        state.ready.contains_key(unit) || state.in_work.contains_key(unit)
+    }
+
+    /// When a unit that is in work was touched.
+    pub(super) fn touched_at(&self, unit: &Unit) -> Option<Instant> {
+        self.lock().in_work.get(unit).copied()
+    }
+
+    /// How many units are to be looked at, are in work, and are to be tried again later.
+    pub(super) fn depth(&self) -> [(&'static str, usize); 3] {
+        let state = self.lock();
+        [("ready", state.ready.len()), ("in_work", state.in_work.len()), ("later", state.later.len())]
     }
 
     /// Whether a unit in work was touched again meanwhile.
@@ -106,8 +129,8 @@ impl Queue {
         }
     }
 
-    /// Ends the work on a unit.
-    pub(super) fn finish(&self, unit: &Unit, ended: Ended) {
+    /// Ends the work on a unit; says whether nothing is left to do about it.
+    pub(super) fn finish(&self, unit: &Unit, ended: Ended) -> bool {
         let mut state = self.lock();
         state.in_work.remove(unit);
         let pause = match ended {
@@ -125,13 +148,16 @@ impl Queue {
                 Some(backoff(unit, *failures))
             }
         };
-        if state.again.remove(unit) && ended != Ended::Failed {
+        let again = state.again.remove(unit);
+        let settled = pause.is_none() && !again;
+        if again && ended != Ended::Failed {
             state.ready.insert(unit.clone(), Instant::now());
         } else if let Some(pause) = pause {
             state.later.insert(unit.clone(), Instant::now() + pause);
         }
         drop(state);
         self.changed.notify_waiters();
+        settled
     }
 
     fn take(&self, wake_at: &mut Option<Instant>) -> Option<Unit> {
@@ -143,7 +169,7 @@ impl Queue {
             state.ready.insert(unit, now);
         }
         let is_policy = |unit: &Unit| matches!(unit, Unit::Policy(_));
-        let busy = state.in_work.iter().any(|unit| !is_policy(unit));
+        let busy = state.in_work.keys().any(|unit| !is_policy(unit));
         let unit = match state.ready.iter().find(|(unit, _)| !is_policy(unit)) {
             Some((unit, _)) => Some(unit.clone()),
             // A policy has no outputs of its own: its status waits for those of its identities.
@@ -156,8 +182,8 @@ impl Queue {
             }
         };
         if let Some(unit) = &unit {
-            state.ready.remove(unit);
-            state.in_work.insert(unit.clone());
+            let touched = state.ready.remove(unit).unwrap_or(now);
+            state.in_work.insert(unit.clone(), touched);
         }
         *wake_at = state.later.values().copied().chain(*wake_at).min();
         unit
