@@ -42,20 +42,32 @@ impl Drop for Log {
 /// Starts to log what a filter lets through, and to send traces to an OTLP endpoint.
 ///
 /// # Errors
-/// When the filter or the endpoint can't be read.
+/// When the filter or the endpoint can't be read. That can be logged all the same.
 pub(super) fn start(format: LogFormat, filter: &str, otlp_endpoint: Option<&str>) -> Result<Log> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is not a filter"))?;
+    let endpoint = otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
+    let read = || Ok((read(filter)?, endpoint.map(provider).transpose()?));
+    let (filter, provider, wrong) = match read() {
+        Ok((filter, provider)) => (filter, provider, None),
+        Err(error) => (EnvFilter::new("error"), None, Some(error)),
+    };
+    let traces = provider.as_ref().map(traces);
+    Registry::default().with(lines(format).with_filter(filter)).with(traces).init();
+    wrong.map_or(Ok(Log(provider)), Err)
+}
+
+fn read(filter: &str) -> Result<EnvFilter> {
+    EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is not a filter"))
+}
+
+/// Lines on standard error.
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let lines = match format {
+    match format {
         LogFormat::Auto if terminal => lines.with_ansi(true).with_target(false).boxed(),
         LogFormat::Human => lines.with_ansi(terminal).with_target(false).boxed(),
         LogFormat::Auto | LogFormat::Json => lines.json().boxed(),
-    };
-    let provider = otlp_endpoint.filter(|endpoint| !endpoint.is_empty()).map(provider).transpose()?;
-    let traces = provider.as_ref().map(traces);
-    Registry::default().with(lines.with_filter(filter)).with(traces).init();
-    Ok(Log(provider))
+    }
 }
 
 /// Turns our own spans, and what is logged inside them, into traces.

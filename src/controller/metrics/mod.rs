@@ -25,6 +25,7 @@ use prometheus_client::registry::Registry;
 use ringfence_core::world::Unit;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::context::Context;
 use super::queue::Ended;
@@ -167,6 +168,7 @@ impl Metrics {
     /// When the address can't be bound.
     pub async fn serve(self, address: SocketAddr, stop: CancellationToken) -> std::io::Result<()> {
         let listener = TcpListener::bind(address).await?;
+        info!(address = %listener.local_addr()?, "measurements are served at /metrics");
         let metrics = move || {
             let text = self.text();
             async move { text.map(|text| ([(CONTENT_TYPE, OPENMETRICS)], text)).map_err(|error| error.to_string()) }

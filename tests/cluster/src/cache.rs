@@ -105,7 +105,8 @@ fn key(recipe: Recipe) -> Result<String> {
 }
 
 fn flags(recipe: Recipe) -> Vec<String> {
-    let mut flags = vec!["-trimpath".to_owned(), "-buildvcs=false".to_owned(), format!("-ldflags={}", recipe.linker_flags)];
+    let mut flags =
+        vec!["-trimpath".to_owned(), "-buildvcs=false".to_owned(), format!("-ldflags={}", recipe.linker_flags)];
     if !recipe.tags.is_empty() {
         flags.push(format!("-tags={}", recipe.tags));
     }
