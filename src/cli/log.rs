@@ -1,21 +1,25 @@
 //! Where the program tells what it does: lines on standard error and, if asked, traces to a collector.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use http::Uri;
-use hyper_rustls::HttpsConnectorBuilder;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::runtime::Runtime;
-use tracing::{Level, Subscriber};
+use tracing::{Level, Subscriber, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -26,6 +30,8 @@ use super::LogFormat;
 
 /// How long a collector may take for one batch of spans.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest answer of a collector that is read, in bytes; it says little more than which spans it did not take.
+const LONGEST_ANSWER: usize = 65_536;
 
 /// What was started; spans that are still to be sent are sent when it ends.
 #[derive(Debug)]
@@ -34,7 +40,7 @@ pub(super) struct Log(Option<SdkTracerProvider>);
 impl Drop for Log {
     fn drop(&mut self) {
         if let Some(Err(error)) = self.0.as_ref().map(SdkTracerProvider::shutdown) {
-            tracing::warn!(%error, "the last traces could not be sent");
+            warn!(%error, "the last traces could not be sent");
         }
     }
 }
@@ -82,10 +88,13 @@ fn provider(endpoint: &str) -> Result<SdkTracerProvider> {
     let wrong = || format!("--otlp-endpoint {endpoint:?} is not a URL such as http://collector:4318");
     let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
     let uri: Uri = url.parse().with_context(wrong)?;
-    anyhow::ensure!(matches!(uri.scheme_str(), Some("http" | "https")), wrong());
-    let sender = Sender::new().context("no client for traces can be made")?;
-    let exporter = SpanExporter::builder().with_http().with_http_client(sender).with_endpoint(url).build();
-    let exporter = exporter.with_context(wrong)?;
+    let exporter = SpanExporter::builder().with_http().with_endpoint(url);
+    let exporter = match uri.scheme_str() {
+        Some("http") => exporter.with_http_client(Sender::new(HttpConnector::new())?),
+        Some("https") => exporter.with_http_client(Sender::new(tls()?)?),
+        _ => bail!(wrong()),
+    };
+    let exporter = exporter.build().with_context(wrong)?;
     let resource = Resource::builder()
         .with_service_name("ringfence")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -93,30 +102,58 @@ fn provider(endpoint: &str) -> Result<SdkTracerProvider> {
     Ok(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
 }
 
+fn tls() -> Result<HttpsConnector<HttpConnector>> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+        .context("the system has no root certificates: set SSL_CERT_FILE to a file with those of the collector")?;
+    Ok(connector.https_only().enable_http1().build())
+}
+
 /// Sends requests from the thread that gathers spans, which belongs to no runtime.
-#[derive(Debug)]
 struct Sender<C> {
-    client: C,
+    client: Client<C, Full<Bytes>>,
     runtime: Runtime,
 }
 
-impl Sender<()> {
-    fn new() -> Result<Sender<impl HttpClient>> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(provider)
-            .context("the system's root certificates can't be read")?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Sender { client: HyperClient::new(connector, TIMEOUT, None), runtime })
+impl<C> fmt::Debug for Sender<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
     }
 }
 
+impl<C: Connect + Clone> Sender<C> {
+    fn new(connector: C) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), runtime })
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Sender<C> {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let answer = async {
+            let (head, body) = self.client.request(request.map(Full::new)).await?.into_parts();
+            let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();
+            Ok(Response::from_parts(head, body))
+        };
+        tokio::time::timeout(TIMEOUT, answer).await?
+    }
+}
+
+/// An error with all its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 #[async_trait]
-impl<C: HttpClient> HttpClient for Sender<C> {
+impl<C: Connect + Clone + Send + Sync + 'static> HttpClient for Sender<C> {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        self.runtime.block_on(self.client.send_bytes(request))
+        let answer = self.runtime.block_on(self.send(request));
+        match &answer {
+            Ok(answer) if answer.status().is_success() => {}
+            Ok(answer) => warn!(status = answer.status().as_u16(), "the collector did not take traces: they are lost"),
+            Err(error) => warn!(error = chain(error.as_ref()), "traces could not be sent: they are lost"),
+        }
+        answer
     }
 }

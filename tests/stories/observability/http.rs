@@ -1,10 +1,12 @@
 //! Plain HTTP: asking a server on this machine, and a collector of traces.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use axum::routing::post;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -25,6 +27,7 @@ pub async fn get(address: SocketAddr, path: &str) -> Option<(String, String)> {
 pub struct Collector {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Bytes>>>,
+    refuses: Arc<AtomicBool>,
 }
 
 impl Collector {
@@ -32,11 +35,20 @@ impl Collector {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests: Arc<Mutex<Vec<Bytes>>> = Arc::default();
-        let received = Arc::clone(&requests);
-        let take = async move |body: Bytes| received.lock().unwrap().push(body);
+        let refuses: Arc<AtomicBool> = Arc::default();
+        let (received, closed) = (Arc::clone(&requests), Arc::clone(&refuses));
+        let take = async move |body: Bytes| {
+            received.lock().unwrap().push(body);
+            if closed.load(Ordering::Relaxed) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+        };
         let router = Router::new().route("/v1/traces", post(take));
         tokio::spawn(axum::serve(listener, router).into_future());
-        Self { address, requests }
+        Self { address, requests, refuses }
+    }
+
+    /// Takes nothing from now on.
+    pub fn refuse(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
     }
 
     /// Everything that was sent, as it came.

@@ -1,6 +1,8 @@
 //! Measurements agree with what is in the cluster, and name nobody.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 
 use jiff::Timestamp;
@@ -10,7 +12,7 @@ use serde_json::json;
 use super::{begin, get, remove};
 use crate::support::eventually;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn measurements_agree_with_what_is_in_the_cluster() {
     let observed = begin("measured", "info").await;
     let story = &observed.story;
@@ -56,9 +58,26 @@ async fn measurements_agree_with_what_is_in_the_cluster() {
     })
     .await;
     let text = observed.measurements().await;
+    assert_eq!(text.lines().filter_map(family).collect::<BTreeSet<_>>(), documented(), "docs/observability.md");
     assert!(!["gateway", "inventory", "nobody", "measured"].iter().any(|name| text.contains(name)), "{text}");
     remove(&story.api::<AccessPolicy>("storefront"), "measured").await;
     eventually("it is forgotten", async || observed.measured(ready).await.is_none().then_some(())).await;
+}
+
+/// Name and type of a family, of the line that tells it.
+fn family(line: &str) -> Option<String> {
+    line.strip_prefix("# TYPE ").map(str::to_owned)
+}
+
+/// The same of the table in the documentation.
+fn documented() -> BTreeSet<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observability.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `ringfence_"));
+    rows.map(|row| {
+        row.split('|').skip(1).take(2).map(|cell| cell.trim().trim_matches('`')).collect::<Vec<_>>().join(" ")
+    })
+    .collect()
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::support::eventually;
 /// Panels that show something only when something is wrong that this story does not provoke.
 const EMPTY_IN_GOOD_TIMES: [&str; 1] = ["Overdue for longest"];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_rule_and_every_panel_means_something_to_prometheus() {
     let observed = begin("prometheus", "info").await;
     let story = &observed.story;

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
@@ -19,7 +22,7 @@ use crate::support::{condition, domain, eventually, secret};
 /// What someone might put into a Secret in place of a key.
 const GARBAGE: &str = "correct-horse-battery-staple";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_and_no_token_is_anywhere_but_in_its_secret() {
     let observed = begin("secrecy", "trace").await;
     let story = &observed.story;
@@ -73,25 +76,27 @@ where
     serde_json::to_string(&objects.items).unwrap()
 }
 
-/// Every line of every private key, and every private number, that is in any Secret.
+/// Parts of every private key in any Secret: of its lines, of its private number, of the whole in base64 as the API has
+/// it, and of its octets as Rust would show them.
 async fn parts_of_keys(observed: &Observed) -> BTreeSet<String> {
     let all = Api::<Secret>::all(observed.story.client.clone()).list(&ListParams::default()).await.unwrap();
     let values = all.into_iter().flat_map(|secret| secret.data.unwrap_or_default());
     let mut parts = BTreeSet::new();
-    for (name, value) in values {
-        let Ok(text) = String::from_utf8(value.0) else { continue };
-        let mut private = false;
-        for line in text.lines() {
-            private =
-                if line.starts_with("-----") { line.contains("BEGIN") && line.contains("PRIVATE") } else { private };
-            // The first octets of a key are those of every key of its algorithm.
-            let part = line.get(40..).filter(|part| part.len() >= 16);
-            parts.extend(part.filter(|_| private).map(str::to_owned));
-        }
+    for (name, ByteString(value)) in values {
+        let Ok(text) = std::str::from_utf8(&value) else { continue };
         if name == "jwk.json" {
-            let jwk: Value = serde_json::from_str(&text).unwrap();
+            let jwk: Value = serde_json::from_str(text).unwrap();
             parts.insert(jwk["d"].as_str().unwrap().to_owned());
         }
+        if !text.starts_with("-----BEGIN PRIVATE KEY-----") {
+            continue;
+        }
+        // The first octets of a key are those of every key of its algorithm.
+        let lines = text.lines().filter(|line| !line.starts_with("-----"));
+        parts.extend(lines.filter_map(|line| line.get(40..)).filter(|part| part.len() >= 16).map(str::to_owned));
+        parts.insert(STANDARD.encode(&value)[120..160].to_owned());
+        let shown: Vec<String> = value[90..120].iter().map(u8::to_string).collect();
+        parts.insert(shown.join(", "));
     }
     parts
 }

@@ -23,7 +23,7 @@ fn words(span: &Span) -> String {
     [span.name.as_str()].into_iter().chain(values.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_look_at_an_identity_is_a_tree_of_its_steps() {
     let observed = begin("traced", "info").await;
     observed.story.ready_identity("storefront", "traced", json!({"signingKey": {}})).await;
@@ -68,7 +68,7 @@ async fn a_look_at_an_identity_is_a_tree_of_its_steps() {
     remove(&observed.story.api::<ServiceIdentity>("storefront"), "traced").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_still_to_be_sent_is_sent_when_the_operator_ends() {
     let mut observed = begin("traced-to-the-end", "info").await;
     observed.story.ready_identity("storefront", "last", json!({})).await;
@@ -77,4 +77,18 @@ async fn what_is_still_to_be_sent_is_sent_when_the_operator_ends() {
     assert!(observed.collector.spans().iter().any(last));
     assert!(observed.operator.log().contains("told to stop"), "it ended in order");
     remove(&observed.story.api::<ServiceIdentity>("storefront"), "last").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_takes_nothing_is_told_of_and_keeps_nobody_from_work() {
+    let observed = begin("untraced", "info").await;
+    observed.collector.refuse();
+    observed.story.ready_identity("storefront", "untraced", json!({})).await;
+    let told = r#""status":503"#;
+    eventually("the log tells of lost traces", async || {
+        let log = observed.operator.log();
+        log.lines().any(|line| line.contains("did not take traces") && line.contains(told)).then_some(())
+    })
+    .await;
+    remove(&observed.story.api::<ServiceIdentity>("storefront"), "untraced").await;
 }
