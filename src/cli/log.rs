@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,7 +20,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::runtime::Runtime;
-use tracing::{Level, Subscriber, warn};
+use tracing::{Level, Subscriber, info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -113,6 +114,8 @@ fn tls() -> Result<HttpsConnector<HttpConnector>> {
 struct Sender<C> {
     client: Client<C, Full<Bytes>>,
     runtime: Runtime,
+    /// Whether the last ones were taken.
+    taken: AtomicBool,
 }
 
 impl<C> fmt::Debug for Sender<C> {
@@ -124,7 +127,11 @@ impl<C> fmt::Debug for Sender<C> {
 impl<C: Connect + Clone> Sender<C> {
     fn new(connector: C) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), runtime })
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            runtime,
+            taken: AtomicBool::new(true),
+        })
     }
 }
 
@@ -149,10 +156,14 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 impl<C: Connect + Clone + Send + Sync + 'static> HttpClient for Sender<C> {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let answer = self.runtime.block_on(self.send(request));
-        match &answer {
-            Ok(answer) if answer.status().is_success() => {}
-            Ok(answer) => warn!(status = answer.status().as_u16(), "the collector did not take traces: they are lost"),
-            Err(error) => warn!(error = chain(error.as_ref()), "traces could not be sent: they are lost"),
+        let taken = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
+        // Once for each outage: it may last, and what it costs is traces.
+        if self.taken.swap(taken, Ordering::Relaxed) != taken {
+            match &answer {
+                Ok(_) if taken => info!("the collector takes traces again"),
+                Ok(answer) => warn!(status = answer.status().as_u16(), "the collector does not take traces"),
+                Err(error) => warn!(error = chain(error.as_ref()), "traces can't be sent"),
+            }
         }
         answer
     }

@@ -96,7 +96,15 @@ impl Operator {
     /// An operator with the system's clock and random numbers.
     pub fn new(config: Config, settings: Settings) -> Self {
         let (clock, entropy) = (Clock::system(), Arc::new(SystemEntropy));
-        Self { config, settings, clock, entropy, health: Health::default(), candidate: None, metrics: Metrics::default() }
+        Self {
+            config,
+            settings,
+            clock,
+            entropy,
+            health: Health::default(),
+            candidate: None,
+            metrics: Metrics::default(),
+        }
     }
 
     /// Follows until it leads, and leads until it is told to stop; what is in work then is finished first.

@@ -225,6 +225,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nothing_is_left_to_do_about_a_unit_that_is_done_and_was_not_touched_meanwhile() {
+        let queue = Queue::default();
+        let later = Ended::After(Duration::from_secs(1));
+        for (ended, touched, settled) in [
+            (Ended::Done, false, true),
+            (Ended::At(Timestamp::UNIX_EPOCH), false, true),
+            (Ended::Done, true, false),
+            (later, false, false),
+            (Ended::Failed, false, false),
+        ] {
+            queue.add([identity("a")]);
+            let unit = queue.next().await;
+            assert_eq!(queue.depth(), [("ready", 0), ("in_work", 1), ("later", 0)]);
+            queue.add(touched.then(|| unit.clone()));
+            assert_eq!(queue.finish(&unit, ended), settled, "{ended:?}, touched: {touched}");
+        }
+        assert_eq!(queue.depth(), [("ready", 0), ("in_work", 0), ("later", 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_counts_is_that_of_the_first_touch() {
+        let queue = Queue::default();
+        let touched = Instant::now();
+        queue.add([identity("a")]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        queue.add([identity("a")]);
+        assert_eq!(queue.touched_at(&identity("a")), None, "it is not in work");
+        let unit = queue.next().await;
+        assert_eq!(queue.touched_at(&unit), Some(touched));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn pauses_after_failures_grow_to_a_minute_and_end_with_success() {
         let queue = Queue::default();
         queue.add([identity("a")]);

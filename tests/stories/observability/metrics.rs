@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use jiff::Timestamp;
-use ringfence_core::api::AccessPolicy;
+use ringfence_cluster::Server;
+use ringfence_core::api::{AccessPolicy, ServiceIdentity};
 use serde_json::json;
 
 use super::{begin, get, remove};
@@ -62,6 +63,23 @@ async fn measurements_agree_with_what_is_in_the_cluster() {
     assert!(!["gateway", "inventory", "nobody", "measured"].iter().any(|name| text.contains(name)), "{text}");
     remove(&story.api::<AccessPolicy>("storefront"), "measured").await;
     eventually("it is forgotten", async || observed.measured(ready).await.is_none().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_watch_is_counted_and_work_goes_on() {
+    let observed = begin("interrupted", "info").await;
+    let story = &observed.story;
+    let restarts = "ringfence_watch_restarts_total{kind=\"AccessPolicy\"}";
+    assert_eq!(observed.measured(restarts).await, Some(0.0));
+    let cluster = story.cluster;
+    let restart = || {
+        cluster.cluster().stop_server(Server::ApiServer).unwrap();
+        cluster.cluster().start_server(Server::ApiServer).unwrap();
+    };
+    tokio::task::spawn_blocking(restart).await.unwrap();
+    eventually("it is counted", async || (observed.measured(restarts).await? > 0.0).then_some(())).await;
+    story.ready_identity("storefront", "later", json!({})).await;
+    remove(&story.api::<ServiceIdentity>("storefront"), "later").await;
 }
 
 /// Name and type of a family, of the line that tells it.

@@ -87,7 +87,7 @@ async fn a_collector_that_takes_nothing_is_told_of_and_keeps_nobody_from_work() 
     let told = r#""status":503"#;
     eventually("the log tells of lost traces", async || {
         let log = observed.operator.log();
-        log.lines().any(|line| line.contains("did not take traces") && line.contains(told)).then_some(())
+        log.lines().any(|line| line.contains("does not take traces") && line.contains(told)).then_some(())
     })
     .await;
     remove(&observed.story.api::<ServiceIdentity>("storefront"), "untraced").await;
