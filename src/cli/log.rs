@@ -46,34 +46,42 @@ impl Drop for Log {
     }
 }
 
-/// Starts to log what a filter lets through, and to send traces to an OTLP endpoint.
+/// Starts to log what a filter lets through, and to send traces to an OTLP endpoint. A verb that answers people has lines
+/// for people.
 ///
 /// # Errors
 /// When the filter or the endpoint can't be read. That can be logged all the same.
-pub(super) fn start(format: LogFormat, filter: &str, otlp_endpoint: Option<&str>) -> Result<Log> {
+pub(super) fn start(format: LogFormat, for_people: bool, filter: &str, otlp_endpoint: Option<&str>) -> Result<Log> {
     let endpoint = otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
-    let read = || Ok((read(filter)?, endpoint.map(provider).transpose()?));
+    let read = || Ok((read(filter, for_people)?, endpoint.map(provider).transpose()?));
     let (filter, provider, wrong) = match read() {
         Ok((filter, provider)) => (filter, provider, None),
         Err(error) => (EnvFilter::new("error"), None, Some(error)),
     };
     let traces = provider.as_ref().map(traces);
-    Registry::default().with(lines(format).with_filter(filter)).with(traces).init();
+    Registry::default().with(lines(format, for_people).with_filter(filter)).with(traces).init();
     wrong.map_or(Ok(Log(provider)), Err)
 }
 
-fn read(filter: &str) -> Result<EnvFilter> {
-    EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is not a filter"))
+fn read(text: &str, for_people: bool) -> Result<EnvFilter> {
+    let filter = EnvFilter::try_new(text).with_context(|| format!("--log {text:?} is not a filter"))?;
+    // The client's own complaints say less than the sentence that such a verb ends with.
+    let quiet = for_people && !text.contains("kube");
+    Ok(if quiet { filter.add_directive("kube_client=off".parse()?) } else { filter })
 }
 
 /// Lines on standard error.
-fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(
+    format: LogFormat,
+    for_people: bool,
+) -> Box<dyn Layer<S> + Send + Sync> {
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Auto if terminal => lines.with_ansi(true).with_target(false).boxed(),
-        LogFormat::Human => lines.with_ansi(terminal).with_target(false).boxed(),
-        LogFormat::Auto | LogFormat::Json => lines.json().boxed(),
+        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Auto if !terminal && !for_people => lines.json().boxed(),
+        _ if for_people => lines.with_ansi(terminal).with_target(false).without_time().boxed(),
+        LogFormat::Auto | LogFormat::Human => lines.with_ansi(terminal).with_target(false).boxed(),
     }
 }
 

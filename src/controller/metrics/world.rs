@@ -7,8 +7,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use ringfence_core::api::Reason;
 
 use crate::controller::context::Context;
+use crate::controller::malformed;
 
 /// Looks at the world when Prometheus does.
 pub(super) struct Scrape(pub(super) Arc<OnceLock<Weak<Context>>>);
@@ -23,8 +25,15 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(context) = self.0.get().and_then(Weak::upgrade) else { return Ok(()) };
         let now = context.clock.now();
-        let census = context.world().census(now);
+        let mut census = context.world().census(now);
+        // They are left out of the world.
+        for kind in malformed::kinds(&context) {
+            *census.not_ready.entry((kind, Reason::Invalid)).or_default() += 1;
+        }
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let leads = ConstGauge::new(i64::from(context.leads()));
+        let help = "Whether this replica leads: 1 or 0";
+        leads.encode(encoder.encode_descriptor("leader", help, None, MetricType::Gauge)?)?;
         let mut gauges = Gauges(&mut encoder);
         gauges.write(
             "objects",

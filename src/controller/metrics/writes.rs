@@ -112,7 +112,6 @@ fn kind(path: &str) -> &'static str {
         "configmaps" => "ConfigMap",
         "networkpolicies" => "NetworkPolicy",
         "events" => "Event",
-        "leases" => "Lease",
         "rolebindings" => "RoleBinding",
         "deployments" => "Deployment",
         "statefulsets" => "StatefulSet",

@@ -42,6 +42,7 @@ pub async fn begin(title: &str, filter: &str) -> Observed {
     let kubeconfig = with_token(cluster, &token, &folder);
     let endpoint = format!("http://{}", collector.address);
     let operator = Process::start(
+        cluster.cluster(),
         Path::new(env!("CARGO_BIN_EXE_ringfence")),
         folder,
         &["operator", "--health-address=127.0.0.1:0", "--metrics-address=127.0.0.1:0", "--log", filter],

@@ -22,6 +22,7 @@ async fn measurements_agree_with_what_is_in_the_cluster() {
     assert!(text.ends_with("# EOF\n"), "{text}");
 
     for (series, value) in [
+        ("ringfence_leader", 1.0),
         ("ringfence_objects{kind=\"TrustDomain\"}", 3.0),
         ("ringfence_objects{kind=\"ServiceIdentity\"}", 5.0),
         ("ringfence_objects{kind=\"AccessPolicy\"}", 5.0),

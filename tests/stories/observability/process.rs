@@ -1,15 +1,13 @@
-//! A program beside the test, which ends with it, however that ends.
+//! A program beside the test, which ends with the cluster at the latest.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use ringfence_cluster::Cluster;
 use tempfile::TempDir;
 
-/// Runs a program until the test closes its standard input, be it by dying.
-const UNTIL_INPUT_ENDS: &str = r#""$@" & child=$!; read -r _; kill "$child"; wait "$child""#;
-
-/// A running program.
+/// A running program; dropping it ends it.
 pub struct Process {
     child: Child,
     folder: TempDir,
@@ -17,24 +15,11 @@ pub struct Process {
 
 impl Process {
     /// Starts a program with a folder of its own, in which its log is kept.
-    pub fn start(program: &Path, folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub fn start(cluster: &Cluster, program: &Path, folder: TempDir, arguments: &[&str], set: &[(&str, &str)]) -> Self {
         let log = File::create(folder.path().join("log")).unwrap();
-        let child = Command::new("sh")
-            .args(["-c", UNTIL_INPUT_ENDS, "sh"])
-            .arg(program)
-            .args(arguments)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { child, folder }
-    }
-
-    /// Its folder.
-    pub fn folder(&self) -> PathBuf {
-        self.folder.path().to_owned()
+        let mut command = cluster.command(program);
+        command.args(arguments).envs(set.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self { child: command.spawn().unwrap(), folder }
     }
 
     /// What it has logged so far.
@@ -42,10 +27,13 @@ impl Process {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Ends it as SIGTERM does, and waits for that.
+    /// Ends it in order, and waits for that.
     pub fn end(&mut self) {
-        drop(self.child.stdin.take());
-        self.child.wait().unwrap();
+        if self.child.try_wait().unwrap().is_none() {
+            let ended = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+            assert!(ended.success());
+            self.child.wait().unwrap();
+        }
     }
 }
 

@@ -129,7 +129,13 @@ impl Prometheus {
             format!("--storage.tsdb.path={}", data.display()),
             format!("--web.listen-address={address}"),
         ];
-        let process = Process::start(&program, folder, &arguments.each_ref().map(String::as_str), &[]);
+        let process = Process::start(
+            observed.story.cluster.cluster(),
+            &program,
+            folder,
+            &arguments.each_ref().map(String::as_str),
+            &[],
+        );
         let server = Self { process, address };
         eventually("Prometheus is ready", async || {
             let (head, _) = get(address, "/-/ready").await?;
