@@ -40,7 +40,7 @@ impl Bench {
         let client = client(cluster.kubeconfig()).await;
         let kubeconfig = cluster.kubeconfig_for(OPERATOR_USER, &["system:masters"]).unwrap();
         let operator = Command::new(env!("CARGO_BIN_EXE_ringfence"))
-            .args(["operator", "--health-address", "127.0.0.1:0", "--log", "warn"])
+            .args(["operator", "--health-address", "127.0.0.1:0", "--metrics-address", "off", "--log", "warn"])
             .env("KUBECONFIG", kubeconfig)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -6,6 +6,7 @@ mod completions;
 mod connection;
 mod crds;
 mod inspect;
+mod log;
 mod manual;
 mod operator;
 mod output;
@@ -16,12 +17,11 @@ mod schema;
 mod status;
 mod text;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
 
 /// Gives every service a provable identity and puts a fence around it.
 #[derive(Debug, Parser)]
@@ -77,7 +77,9 @@ impl Arguments {
     /// # Errors
     /// What could not be done, with the reason.
     pub fn run(self) -> Result<ExitCode> {
-        self.start_log()?;
+        let endpoint = if let Verb::Operator(operator) = &self.verb { operator.otlp_endpoint() } else { None };
+        let for_people = matches!(self.verb, Verb::Status(_) | Verb::Inspect(_));
+        let _log = log::start(self.log_format, for_people, &self.log, endpoint)?;
         match self.verb {
             Verb::Status(status) => status.run(),
             Verb::Inspect(inspect) => inspect.run(),
@@ -90,23 +92,6 @@ impl Arguments {
             Verb::Completions(completions) => print(&completions.script()?),
             Verb::Man(manual) => manual.run(),
         }
-    }
-
-    fn start_log(&self) -> Result<()> {
-        let filter = EnvFilter::try_new(&self.log).with_context(|| format!("--log {:?} is not a filter", self.log))?;
-        // The client's own complaints say less than the sentence that such a verb ends with.
-        let for_people = matches!(self.verb, Verb::Status(_) | Verb::Inspect(_));
-        let quiet = for_people && !self.log.contains("kube");
-        let filter = if quiet { filter.add_directive("kube_client=off".parse()?) } else { filter };
-        let terminal = std::io::stderr().is_terminal();
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Json => log.json().init(),
-            LogFormat::Auto if !terminal && !for_people => log.json().init(),
-            _ if for_people => log.with_ansi(terminal).with_target(false).without_time().init(),
-            LogFormat::Auto | LogFormat::Human => log.with_ansi(terminal).with_target(false).init(),
-        }
-        Ok(())
     }
 }
 

@@ -30,6 +30,25 @@ pub(super) struct Operator {
     /// Address of `/livez` and `/readyz`.
     #[arg(long, default_value = "0.0.0.0:8081")]
     health_address: SocketAddr,
+    /// Address of `/metrics`, for Prometheus; `off` for none.
+    #[arg(long, default_value = "0.0.0.0:9090", value_parser = metrics_address)]
+    metrics_address: MetricsAddress,
+    /// Where traces go, as OTLP over HTTP: a URL to which `/v1/traces` is added, e.g. `http://collector:4318`. Without it
+    /// there are none.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
+}
+
+/// Where measurements are served, if they are.
+#[derive(Clone, Copy, Debug)]
+struct MetricsAddress(Option<SocketAddr>);
+
+fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
+    if text == "off" {
+        return Ok(MetricsAddress(None));
+    }
+    let address = text.parse().map_err(|_| "expected an address with a port, such as 0.0.0.0:9090, or off".to_owned());
+    address.map(|address| MetricsAddress(Some(address)))
 }
 
 /// What is told about the cluster, where it can't be seen.
@@ -79,6 +98,11 @@ impl Operator {
         ended.map(|()| ExitCode::SUCCESS)
     }
 
+    /// Where traces go, if anywhere.
+    pub(super) fn otlp_endpoint(&self) -> Option<&str> {
+        self.otlp_endpoint.as_deref()
+    }
+
     async fn operate(self) -> Result<()> {
         let config = Config::infer().await.context("no cluster to talk to: set KUBECONFIG, or run in a pod")?;
         let mut operator = controller::Operator::new(config, self.cluster.settings(&self.namespace));
@@ -89,6 +113,12 @@ impl Operator {
         let serving = async {
             health.await.with_context(|| format!("{address} can't be served: choose another --health-address"))
         };
+        let (metrics, metrics_address, until) = (operator.metrics.clone(), self.metrics_address.0, stop.clone());
+        let measuring = async {
+            let Some(address) = metrics_address else { return Ok(()) };
+            let served = metrics.serve(address, until).await;
+            served.with_context(|| format!("{address} can't be served: choose another --metrics-address"))
+        };
         let running = async { operator.run(stop.clone()).await.context("the operator could not go on") };
         let stopping = async {
             let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -97,6 +127,6 @@ impl Operator {
             stop.cancel();
             Ok(())
         };
-        tokio::try_join!(serving, running, stopping).map(drop)
+        tokio::try_join!(serving, measuring, running, stopping).map(drop)
     }
 }

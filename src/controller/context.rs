@@ -13,6 +13,7 @@ use ringfence_core::world::{Change, NamespacedName, Problem, Unit, World};
 use super::clock::Clock;
 use super::contest::{Contests, Output};
 use super::events::Events;
+use super::metrics::Metrics;
 use super::queue::Queue;
 
 /// Shared by all reconciliations.
@@ -21,6 +22,7 @@ pub(super) struct Context {
     pub(super) clock: Clock,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) events: Events,
+    pub(super) metrics: Metrics,
     pub(super) queue: Queue,
     leads: AtomicBool,
     world: Mutex<World>,
@@ -70,9 +72,17 @@ impl Memory {
 }
 
 impl Context {
-    pub(super) fn new(client: Client, clock: Clock, entropy: Arc<dyn Entropy>, events: Events, world: World) -> Self {
+    pub(super) fn new(
+        client: Client,
+        clock: Clock,
+        entropy: Arc<dyn Entropy>,
+        events: Events,
+        metrics: Metrics,
+        world: World,
+    ) -> Self {
         let (world, memory) = (Mutex::new(world), Mutex::default());
-        Self { client, clock, entropy, events, queue: Queue::default(), leads: AtomicBool::new(false), world, memory }
+        let (queue, leads) = (Queue::default(), AtomicBool::new(false));
+        Self { client, clock, entropy, events, metrics, queue, leads, world, memory }
     }
 
     /// From now on everything that is touched is queued, and everything is touched once. Returns how much that is.
@@ -155,7 +165,14 @@ mod tests {
     fn context() -> Context {
         let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
         let events = Events::new(client.clone());
-        Context::new(client, Clock::system(), Arc::new(SystemEntropy), events, World::new(Settings::default()))
+        Context::new(
+            client,
+            Clock::system(),
+            Arc::new(SystemEntropy),
+            events,
+            Metrics::default(),
+            World::new(Settings::default()),
+        )
     }
 
     fn order(generation: i64, version: u32, names: &[&str]) -> Change {

@@ -13,7 +13,7 @@ use ringfence_core::plan::{
     make_authority, name_taken, with_adopted,
 };
 use ringfence_core::world::{AUTHORITY_SECRET_TYPE, Change, NamespacedName, Problem, Unit};
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
@@ -21,6 +21,7 @@ use super::context::Context;
 use super::error::{Error, write_failed};
 use super::queue::Ended;
 use super::report::{Declared as _, Reported, report, without_managers};
+use super::trace;
 use super::watch::operator_secret;
 use super::write::{MANAGER, Written, delete, write};
 
@@ -54,7 +55,7 @@ pub(super) async fn reconcile(context: &Context, name: &str) -> Ended {
         corrected: None,
         again: None,
     };
-    let Some(plan) = domain_plan(&context.world(), name) else {
+    let Some(plan) = trace::plan().in_scope(|| domain_plan(&context.world(), name)) else {
         context.memory().forget(&pass.unit);
         return Ended::Done;
     };
@@ -155,7 +156,8 @@ impl Pass<'_> {
     /// Looks at the CA that the user brings. A bad one changes nothing.
     async fn adopt(&mut self, secret: &str) -> Result<(), Error> {
         let api = Api::<Secret>::namespaced(self.context.client.clone(), &self.namespace);
-        let Some(found) = api.get_opt(secret).await? else {
+        let gathered = api.get_opt(secret).instrument(trace::gather::<Secret>(&self.namespace, secret)).await;
+        let Some(found) = gathered? else {
             self.refuse(ConditionType::ResolvedRefs, Reason::SecretNotFound, format!(
                 "Secret {}/{secret} does not exist: create it with tls.crt, tls.key and, unless the chain ends in a root, ca.crt",
                 self.namespace

@@ -8,11 +8,12 @@ use ringfence_core::world::{Change, NamespacedName, Problem, Unit};
 use super::contest::{Output, contested};
 use super::context::Context;
 use super::queue::Ended;
+use super::trace;
 use super::write::{Written, delete, write};
 
 /// Brings the baseline of one namespace to what is declared.
 pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
-    let FenceStep { domain, step, waiting_for } = fence_step(&context.world(), namespace);
+    let FenceStep { domain, step, waiting_for } = trace::plan().in_scope(|| fence_step(&context.world(), namespace));
     let key = NamespacedName::new(namespace, BASELINE);
     let unit = Unit::Fence(namespace.to_owned());
     let output = ("NetworkPolicy", key.clone());

@@ -19,7 +19,7 @@ use ringfence_core::plan::{
     name_taken, refused_step, signing_key_secret, tls_secret,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
@@ -27,6 +27,7 @@ use super::context::Context;
 use super::error::{Error, write_failed};
 use super::queue::Ended;
 use super::report::{Reported, report};
+use super::trace;
 use super::write::{Written, delete, write};
 
 /// One pass over one identity.
@@ -54,10 +55,10 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         again: None,
         events: Vec::new(),
     };
-    let (plan, refused) = {
+    let (plan, refused) = trace::plan().in_scope(|| {
         let world = context.world();
         (identity_plan(&world, key, pass.now), refused_step(&world, key))
-    };
+    });
     match &plan {
         Some(plan) => pass.carry_out(plan).await,
         None => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
@@ -218,7 +219,8 @@ impl Pass<'_> {
         let planned = |found: &Secret| {
             found.metadata.uid.as_ref() == Some(uid) && found.metadata.resource_version.as_ref() == Some(version)
         };
-        let Some(found) = api.get_opt(name).await?.filter(planned) else {
+        let gathered = api.get_opt(name).instrument(trace::gather::<Secret>(&self.key.namespace, name)).await;
+        let Some(found) = gathered?.filter(planned) else {
             self.failed = true;
             return Ok(false);
         };

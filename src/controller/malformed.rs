@@ -37,13 +37,22 @@ pub(super) async fn report_all(context: &Context) {
     }
 }
 
-/// Says that an object is refused: in an event, and in its status.
-async fn report(context: &Context, plural: &'static str, key: &NamespacedName, error: &str) {
-    let kind = match plural {
+/// The kind of each object that can't be read.
+pub(super) fn kinds(context: &Context) -> Vec<&'static str> {
+    context.memory().malformed.keys().map(|(plural, _)| kind_of(plural)).collect()
+}
+
+fn kind_of(plural: &str) -> &'static str {
+    match plural {
         "trustdomains" => "TrustDomain",
         "serviceidentities" => "ServiceIdentity",
         _ => "AccessPolicy",
-    };
+    }
+}
+
+/// Says that an object is refused: in an event, and in its status.
+async fn report(context: &Context, plural: &'static str, key: &NamespacedName, error: &str) {
+    let kind = kind_of(plural);
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, kind), plural);
     let api: Api<DynamicObject> = if key.namespace.is_empty() {
         Api::all_with(context.client.clone(), &resource)

@@ -19,15 +19,17 @@ mod health;
 mod identity;
 mod lease;
 mod malformed;
+mod metrics;
 mod policy;
 mod queue;
 mod report;
+mod trace;
 mod watch;
 mod write;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use clock::{Clock, Now};
 pub use entropy::SystemEntropy;
@@ -36,11 +38,12 @@ pub use health::Health;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
 pub use lease::{Candidate, LONGEST_LEASE, Lost};
+pub use metrics::Metrics;
 use ringfence_core::pki::Entropy;
 use ringfence_core::world::{Settings, Unit, World};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, info};
 
 use context::Context;
 use gate::Gate;
@@ -68,6 +71,8 @@ pub struct Operator {
     pub health: Health,
     /// As what it stands for election. None: there is no other, so that it leads without asking.
     pub candidate: Option<Candidate>,
+    /// What it measures.
+    pub metrics: Metrics,
 }
 
 /// Why an operator ended without being told to.
@@ -91,7 +96,15 @@ impl Operator {
     /// An operator with the system's clock and random numbers.
     pub fn new(config: Config, settings: Settings) -> Self {
         let (clock, entropy) = (Clock::system(), Arc::new(SystemEntropy));
-        Self { config, settings, clock, entropy, health: Health::default(), candidate: None }
+        Self {
+            config,
+            settings,
+            clock,
+            entropy,
+            health: Health::default(),
+            candidate: None,
+            metrics: Metrics::default(),
+        }
     }
 
     /// Follows until it leads, and leads until it is told to stop; what is in work then is finished first.
@@ -114,11 +127,13 @@ impl Operator {
                 None
             }
         };
-        let client: Client = ClientBuilder::try_from(self.config)?.with_layer(&self.clock).with_layer(&gate).build();
+        let client = ClientBuilder::try_from(self.config)?.with_layer(&self.clock);
+        let client: Client = client.with_layer(self.metrics.writes()).with_layer(&gate).build();
         let events = events::Events::new(client.clone());
         let (seen, watches) = watch::all(&client, &namespace);
         let world = World::new(self.settings);
-        let context = Arc::new(Context::new(client, self.clock, self.entropy, events, world));
+        let context = Arc::new(Context::new(client, self.clock, self.entropy, events, self.metrics, world));
+        context.metrics.look_at(&context);
         let (mut tasks, listed) = (JoinSet::new(), CancellationToken::new());
         let folding = fold(Arc::clone(&context), seen, watches, self.health, listed.clone());
         let until = stop.clone();
@@ -205,6 +220,7 @@ async fn fold(
                 }
             }
             Seen::Malformed { plural, key, error } => malformed::seen(&context, plural, key, error).await,
+            Seen::Interrupted { kind } => context.metrics.interrupted(kind),
             Seen::Listed => {
                 listed += 1;
                 if listed == watches {
@@ -227,8 +243,11 @@ async fn look_at_the_clock(context: Arc<Context>, stop: CancellationToken) {
 
 async fn work(context: Arc<Context>, stop: CancellationToken) {
     while let Some(unit) = stop.run_until_cancelled(context.queue.next()).await {
+        context.metrics.begun(&context, &unit);
         let ended = reconcile(&context, &unit).await;
-        context.queue.finish(&unit, ended);
+        if context.queue.finish(&unit, ended) {
+            context.metrics.settled(&context, &unit);
+        }
         if let Unit::Identity(key) = &unit {
             let waiting = context.memory().waiting.remove(key).unwrap_or_default();
             context.queue.add(waiting.into_iter().map(Unit::Policy));
@@ -237,10 +256,17 @@ async fn work(context: Arc<Context>, stop: CancellationToken) {
 }
 
 async fn reconcile(context: &Context, unit: &Unit) -> Ended {
-    match unit {
-        Unit::Domain(name) => domain::reconcile(context, name).instrument(info_span!("trust_domain", name)).await,
-        Unit::Fence(namespace) => fence::reconcile(context, namespace).instrument(info_span!("fence", namespace)).await,
-        Unit::Identity(key) => identity::reconcile(context, key).instrument(info_span!("service_identity", %key)).await,
-        Unit::Policy(key) => policy::reconcile(context, key).instrument(info_span!("access_policy", %key)).await,
-    }
+    let (started, span) = (Instant::now(), trace::reconcile(unit));
+    let look = async {
+        match unit {
+            Unit::Domain(name) => domain::reconcile(context, name).await,
+            Unit::Fence(namespace) => fence::reconcile(context, namespace).await,
+            Unit::Identity(key) => identity::reconcile(context, key).await,
+            Unit::Policy(key) => policy::reconcile(context, key).await,
+        }
+    };
+    let ended = look.instrument(span.clone()).await;
+    span.record("outcome", ended.as_str());
+    context.metrics.reconciled(unit, started.elapsed(), ended);
+    ended
 }

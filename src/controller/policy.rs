@@ -13,13 +13,14 @@ use tracing::warn;
 use super::context::Context;
 use super::queue::Ended;
 use super::report::{Reported, report};
+use super::trace;
 
 /// Brings the status of one policy up to date, and tells what it opened and closed.
 pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended {
     if waits(context, key) {
         return Ended::Done;
     }
-    let found = {
+    let found = trace::plan().in_scope(|| {
         let world = context.world();
         world.policy(key).cloned().map(|policy| {
             let memory = context.memory();
@@ -27,7 +28,7 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
             let status = policy_status(&world, key, &unprogrammed, context.clock.now());
             (policy, status, edges(world.judged(key).filter(|judged| !judged.draft).map(AsRef::as_ref)))
         })
-    };
+    });
     let Some((policy, status, open)) = found else {
         let before = context.memory().policies.remove(key);
         if let Some((policy, before)) = before {

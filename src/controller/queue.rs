@@ -29,7 +29,8 @@ struct State {
     ready: BTreeMap<Unit, Instant>,
     /// Touched while in work.
     again: BTreeSet<Unit>,
-    in_work: BTreeSet<Unit>,
+    /// In work, with when it was touched.
+    in_work: BTreeMap<Unit, Instant>,
     /// To be tried again.
     later: BTreeMap<Unit, Instant>,
     /// To be looked at when the clock on the wall says so: renewals.
@@ -51,13 +52,24 @@ pub(super) enum Ended {
     Failed,
 }
 
+impl Ended {
+    /// A word for it, the same in metrics and traces.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Done | Self::At(_) => "done",
+            Self::After(_) => "later",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl Queue {
     /// Adds units.
     pub(super) fn add(&self, units: impl IntoIterator<Item = Unit>) {
         let mut state = self.lock();
         let now = Instant::now();
         for unit in units {
-            if state.in_work.contains(&unit) {
+            if state.in_work.contains_key(&unit) {
                 state.again.insert(unit);
             } else {
                 state.later.remove(&unit);
@@ -86,7 +98,18 @@ impl Queue {
     /// Whether a unit has been touched and is not through yet.
     pub(super) fn is_pending(&self, unit: &Unit) -> bool {
         let state = self.lock();
-        state.ready.contains_key(unit) || state.in_work.contains(unit)
+        state.ready.contains_key(unit) || state.in_work.contains_key(unit)
+    }
+
+    /// When a unit that is in work was touched.
+    pub(super) fn touched_at(&self, unit: &Unit) -> Option<Instant> {
+        self.lock().in_work.get(unit).copied()
+    }
+
+    /// How many units are to be looked at, are in work, and are to be tried again later.
+    pub(super) fn depth(&self) -> [(&'static str, usize); 3] {
+        let state = self.lock();
+        [("ready", state.ready.len()), ("in_work", state.in_work.len()), ("later", state.later.len())]
     }
 
     /// Whether a unit in work was touched again meanwhile.
@@ -106,8 +129,8 @@ impl Queue {
         }
     }
 
-    /// Ends the work on a unit.
-    pub(super) fn finish(&self, unit: &Unit, ended: Ended) {
+    /// Ends the work on a unit; says whether nothing is left to do about it.
+    pub(super) fn finish(&self, unit: &Unit, ended: Ended) -> bool {
         let mut state = self.lock();
         state.in_work.remove(unit);
         let pause = match ended {
@@ -125,13 +148,16 @@ impl Queue {
                 Some(backoff(unit, *failures))
             }
         };
-        if state.again.remove(unit) && ended != Ended::Failed {
+        let again = state.again.remove(unit);
+        let settled = pause.is_none() && !again;
+        if again && ended != Ended::Failed {
             state.ready.insert(unit.clone(), Instant::now());
         } else if let Some(pause) = pause {
             state.later.insert(unit.clone(), Instant::now() + pause);
         }
         drop(state);
         self.changed.notify_waiters();
+        settled
     }
 
     fn take(&self, wake_at: &mut Option<Instant>) -> Option<Unit> {
@@ -143,7 +169,7 @@ impl Queue {
             state.ready.insert(unit, now);
         }
         let is_policy = |unit: &Unit| matches!(unit, Unit::Policy(_));
-        let busy = state.in_work.iter().any(|unit| !is_policy(unit));
+        let busy = state.in_work.keys().any(|unit| !is_policy(unit));
         let unit = match state.ready.iter().find(|(unit, _)| !is_policy(unit)) {
             Some((unit, _)) => Some(unit.clone()),
             // A policy has no outputs of its own: its status waits for those of its identities.
@@ -156,8 +182,8 @@ impl Queue {
             }
         };
         if let Some(unit) = &unit {
-            state.ready.remove(unit);
-            state.in_work.insert(unit.clone());
+            let touched = state.ready.remove(unit).unwrap_or(now);
+            state.in_work.insert(unit.clone(), touched);
         }
         *wake_at = state.later.values().copied().chain(*wake_at).min();
         unit
@@ -196,6 +222,38 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(1), queue.next()).await.is_err(), "not while it is in work");
         queue.finish(&unit, Ended::Done);
         assert_eq!(queue.next().await, identity("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_left_to_do_about_a_unit_that_is_done_and_was_not_touched_meanwhile() {
+        let queue = Queue::default();
+        let later = Ended::After(Duration::from_secs(1));
+        for (ended, touched, settled) in [
+            (Ended::Done, false, true),
+            (Ended::At(Timestamp::UNIX_EPOCH), false, true),
+            (Ended::Done, true, false),
+            (later, false, false),
+            (Ended::Failed, false, false),
+        ] {
+            queue.add([identity("a")]);
+            let unit = queue.next().await;
+            assert_eq!(queue.depth(), [("ready", 0), ("in_work", 1), ("later", 0)]);
+            queue.add(touched.then(|| unit.clone()));
+            assert_eq!(queue.finish(&unit, ended), settled, "{ended:?}, touched: {touched}");
+        }
+        assert_eq!(queue.depth(), [("ready", 0), ("in_work", 0), ("later", 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_counts_is_that_of_the_first_touch() {
+        let queue = Queue::default();
+        let touched = Instant::now();
+        queue.add([identity("a")]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        queue.add([identity("a")]);
+        assert_eq!(queue.touched_at(&identity("a")), None, "it is not in work");
+        let unit = queue.next().await;
+        assert_eq!(queue.touched_at(&unit), Some(touched));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,8 +11,10 @@ use ringfence_core::api::{AccessPolicy, ConditionType, Reason, ServiceIdentity, 
 use ringfence_core::world::{Change, NamespacedName, Unit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::Instrument;
 
 use super::context::Context;
+use super::trace;
 use super::write::MANAGER;
 
 /// One of the three kinds.
@@ -71,8 +73,32 @@ pub(super) enum Reported {
     Nowhere,
 }
 
+impl Reported {
+    /// A word for it, for traces.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Written => "done",
+            Self::Nowhere => "nowhere",
+        }
+    }
+}
+
 /// Writes the status of an object if it says something new, and warns when the object is not ready any more.
 pub(super) async fn report<K: Declared>(
+    context: &Context,
+    unit: &Unit,
+    api: &Api<K>,
+    object: &K,
+    status: Option<K::Status>,
+) -> kube::Result<Reported> {
+    let span = trace::status();
+    let reported = write_status(context, unit, api, object, status).instrument(span.clone()).await;
+    span.record("outcome", reported.as_ref().map_or("failed", |reported| reported.as_str()));
+    reported
+}
+
+async fn write_status<K: Declared>(
     context: &Context,
     unit: &Unit,
     api: &Api<K>,

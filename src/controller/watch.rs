@@ -35,6 +35,11 @@ pub(super) enum Seen {
         /// Why.
         error: String,
     },
+    /// A watch was interrupted, and is resumed.
+    Interrupted {
+        /// What it is about.
+        kind: &'static str,
+    },
     /// The first listing of one watch is complete.
     Listed,
 }
@@ -146,7 +151,8 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let api = Api::<DeserializeGuard<K>>::all(client.clone());
-    track(watch(api, everything()), plural, move |key, object| match object {
+    let kind = std::any::type_name::<K>().rsplit("::").next().unwrap_or_default();
+    track(watch(api, everything()), kind, move |key, object| match object {
         None => Seen::Changed(vec![change(key, None)]),
         Some(DeserializeGuard(Ok(mut object))) => {
             object.meta_mut().managed_fields = None;
@@ -207,7 +213,10 @@ where
                 known.remove(&key);
                 out.push(seen(key, None));
             }
-            Err(error) => warn!(kind, %error, "the watch was interrupted and is resumed"),
+            Err(error) => {
+                warn!(kind, %error, "the watch was interrupted and is resumed");
+                out.push(Seen::Interrupted { kind });
+            }
         }
         futures::stream::iter(out)
     });

@@ -8,6 +8,9 @@ use kube::core::{NamespaceResourceScope, Resource};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::Instrument;
+
+use super::trace;
 
 /// Field manager, event reporter and Lease name.
 pub(super) const MANAGER: &str = "ringfence";
@@ -27,8 +30,36 @@ pub(super) enum Written<K> {
     Terminating,
 }
 
+impl<K> Written<K> {
+    /// A word for it, for traces.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Found(_) => "found",
+            Self::Taken => "taken",
+            Self::Conflict => "conflict",
+            Self::Terminating => "terminating",
+        }
+    }
+}
+
 /// Creates an object, or replaces the version that is known of it.
 pub(super) async fn write<K>(
+    client: &Client,
+    desired: K,
+    replaces: Option<(String, String)>,
+) -> kube::Result<Written<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    let verb = if replaces.is_some() { "update" } else { "create" };
+    let span = trace::write::<K>(verb, desired.meta().namespace.as_deref(), desired.meta().name.as_deref());
+    let written = create_or_replace(client, desired, replaces).instrument(span.clone()).await;
+    span.record("outcome", written.as_ref().map_or("failed", Written::as_str));
+    written
+}
+
+async fn create_or_replace<K>(
     client: &Client,
     mut desired: K,
     replaces: Option<(String, String)>,
@@ -72,11 +103,15 @@ where
 {
     let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match Api::<K>::namespaced(client.clone(), namespace).delete(name, &params).await {
+    let span = trace::write::<K>("delete", Some(namespace), Some(name));
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    let deleted = match api.delete(name, &params).instrument(span.clone()).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(error) => Err(error),
-    }
+    };
+    span.record("outcome", if deleted.is_ok() { "done" } else { "failed" });
+    deleted
 }
 
 /// Whether a Secret or a ConfigMap is immutable.

@@ -67,7 +67,12 @@ fn the_operator_has_its_own_account_and_knows_its_namespace() {
     let container = &pod.containers[0];
     assert_eq!(
         container.args.as_ref().unwrap(),
-        &["operator", "--namespace=$(POD_NAMESPACE)", "--cluster-domain=cluster.local"]
+        &[
+            "operator",
+            "--namespace=$(POD_NAMESPACE)",
+            "--cluster-domain=cluster.local",
+            "--metrics-address=0.0.0.0:9090",
+        ]
     );
     assert_eq!(container.image.as_deref(), Some(concat!("ringfence:", env!("CARGO_PKG_VERSION"))));
 }
@@ -79,6 +84,8 @@ fn the_values_reach_the_pod() {
         "imagePullSecrets": [{"name": "registry"}],
         "cluster": {"domain": "example.local", "cidrs": ["10.0.0.0/8", "fd00::/8"], "nodeLocalDNS": ["169.254.20.10"]},
         "log": {"filter": "ringfence=debug", "format": "human"},
+        "metrics": {"port": 9191},
+        "tracing": {"endpoint": "http://collector:4318"},
         "extraArgs": ["--health-address=[::]:8081"],
         "resources": {"limits": {"cpu": 2, "memory": "1Gi"}},
         "podLabels": {"team": "platform"},
@@ -108,6 +115,7 @@ fn the_values_reach_the_pod() {
             "--cluster-cidr=10.0.0.0/8",
             "--cluster-cidr=fd00::/8",
             "--node-local-dns=169.254.20.10",
+            "--metrics-address=0.0.0.0:9191",
             "--health-address=[::]:8081",
         ]
     );
@@ -117,4 +125,5 @@ fn the_values_reach_the_pod() {
     };
     assert_eq!(environment("RINGFENCE_LOG"), "ringfence=debug");
     assert_eq!(environment("RINGFENCE_LOG_FORMAT"), "human");
+    assert_eq!(environment("OTEL_EXPORTER_OTLP_ENDPOINT"), "http://collector:4318");
 }

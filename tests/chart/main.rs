@@ -7,5 +7,6 @@ mod crds;
 mod deployment;
 mod helm;
 mod install;
+mod monitoring;
 mod rbac;
 mod values;

@@ -12,6 +12,7 @@ mod certificates;
 mod deletion;
 mod drift;
 mod membership;
+mod observability;
 mod ownership;
 mod pitfalls;
 mod ports;

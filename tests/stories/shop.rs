@@ -181,6 +181,12 @@ async fn kubectl_shows_the_columns_that_matter_and_explains_every_field() {
 async fn shop() -> Story {
     static CLUSTER: OnceLock<TestCluster> = OnceLock::new();
     let story = Story::begin_in(TestCluster::kept(&CLUSTER).await, "shop").await;
+    declare(&story).await;
+    story
+}
+
+/// Applies the shop, and waits until everything in it is ready.
+pub async fn declare(story: &Story) {
     story.cluster.cluster().kubectl(&["apply", "--server-side", "-f", folder().to_str().unwrap()]).unwrap();
     let ready = |object: &Value| condition(object, "Ready").0 == "True";
     for name in ["shop-root", "storefront", "settlement"] {
@@ -200,7 +206,6 @@ async fn shop() -> Story {
             .wait_policy(namespace, name, "become ready", |policy| ready(&serde_json::to_value(policy).unwrap()))
             .await;
     }
-    story
 }
 
 /// What the policies say, written by hand: the edges, DNS for all who are fenced, and the gateway's door for whoever can

@@ -14,7 +14,7 @@ mod status;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use authority::{AuthorityStep, MakeAuthorityError, make_authority, with_adopted};
 pub use domain::{DomainPlan, FINALIZER, authority_secret, domain_plan, domain_status, trust_config_map};

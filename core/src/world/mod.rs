@@ -3,6 +3,7 @@
 //! Each change is compared with what was there before, so that a policy which moves from A to B touches both. What comes
 //! out of [`World::apply`] is the set of things to plan again: never more than the change can have affected.
 
+mod census;
 mod claims;
 mod cluster;
 mod fold;
@@ -20,6 +21,7 @@ mod stored;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use census::{Census, NAMED_OVERDUE, OUTSIDE};
 pub use claims::Claim;
 pub use cluster::{Cluster, DNS_NAMESPACE, DNS_SERVICE, DnsFacts, NODE_LOCAL_DNS, Settings};
 pub use identity::{DEFAULT_CERTIFICATE_DURATION, Identity, PodSummary, ResolvedIdentity, signed};

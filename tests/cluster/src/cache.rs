@@ -104,8 +104,13 @@ fn key(recipe: Recipe) -> Result<String> {
     Ok(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn flags(recipe: Recipe) -> [String; 3] {
-    ["-trimpath".to_owned(), "-buildvcs=false".to_owned(), format!("-ldflags={}", recipe.linker_flags)]
+fn flags(recipe: Recipe) -> Vec<String> {
+    let mut flags =
+        vec!["-trimpath".to_owned(), "-buildvcs=false".to_owned(), format!("-ldflags={}", recipe.linker_flags)];
+    if !recipe.tags.is_empty() {
+        flags.push(format!("-tags={}", recipe.tags));
+    }
+    flags
 }
 
 fn go_files(module: &Path) -> Result<Vec<PathBuf>> {

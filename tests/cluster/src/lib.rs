@@ -31,5 +31,6 @@ pub use cache::tool;
 pub use cluster::{Cluster, Options, Target};
 pub use control_plane::Server;
 pub use node::{NETCHECK_IMAGE, Node, NodeOptions, pack_image};
+pub use ports::reserve;
 pub use ringfence::{OPERATOR_NAMESPACE, OPERATOR_USER};
 pub use servers::Tool;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 ///
 /// The connection that is opened and closed here leaves the port in the state TIME_WAIT: the kernel then gives it to
 /// nobody who asks for any port, while a server that names it (and sets SO_REUSEADDR, as Go does) gets it.
-pub(crate) fn reserve(address: IpAddr) -> Result<u16> {
+pub fn reserve(address: IpAddr) -> Result<u16> {
     try_reserve(address).with_context(|| format!("find a free port on {address}"))
 }
 

@@ -21,6 +21,10 @@ pub enum Tool {
     /// Our own: what the pods of a node test run.
     Netcheck,
     Helm,
+    /// Scrapes the operator, and evaluates the chart's rules and dashboard.
+    Prometheus,
+    /// Checks rules without a server.
+    Promtool,
     /// Judges NetworkPolicies by itself, without a cluster.
     Netpolicy,
     /// Another, independent judge of NetworkPolicies.
@@ -35,6 +39,8 @@ pub(crate) struct Recipe {
     pub(crate) module: &'static str,
     pub(crate) package: &'static str,
     pub(crate) linker_flags: &'static str,
+    /// Build tags.
+    pub(crate) tags: &'static str,
 }
 
 impl Tool {
@@ -81,6 +87,8 @@ impl Tool {
             Self::Coredns => ("coredns", "coredns", "github.com/coredns/coredns"),
             Self::Netcheck => ("netcheck", "netcheck", "."),
             Self::Helm => ("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
+            Self::Prometheus => ("prometheus", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+            Self::Promtool => ("promtool", "prometheus", "github.com/prometheus/prometheus/cmd/promtool"),
             Self::Netpolicy => ("netpolicy", "netpolicy", "github.com/np-guard/netpol-analyzer/cmd/netpolicy"),
             Self::Cyclonus => ("cyclonus", "cyclonus", "github.com/mattfenwick/cyclonus/cmd/cyclonus"),
         };
@@ -88,7 +96,9 @@ impl Tool {
             "kubernetes" | "kubelet" => KUBERNETES_VERSION,
             _ => STRIPPED,
         };
-        Recipe { binary, module, package, linker_flags }
+        // Nobody looks at its pages, and a test names what is to be scraped: neither those nor the clouds' discovery.
+        let tags = if module == "prometheus" { "remove_all_sd" } else { "" };
+        Recipe { binary, module, package, linker_flags, tags }
     }
 }
 

@@ -32,7 +32,7 @@ impl Replica {
         let process = cluster
             .cluster()
             .command(env!("CARGO_BIN_EXE_ringfence"))
-            .args(["operator", "--log-format=json"])
+            .args(["operator", "--log-format=json", "--metrics-address=off"])
             .args([format!("--lease-duration={seconds}s"), format!("--health-address={health}")])
             .env("KUBECONFIG", kubeconfig)
             .stderr(File::create(log.path()).unwrap())
