@@ -1,5 +1,7 @@
 //! Reconciling a ServiceIdentity: its Secrets, its ConfigMap, its NetworkPolicy, its status.
 
+mod suspension;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -15,8 +17,8 @@ use ringfence_core::pki::{
     PrivateKey, ReissueReason, SecretData, issue_leaf, next_renewal, rewrite_tls_secret, tls_secret_data,
 };
 use ringfence_core::plan::{
-    CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, leaf_profile,
-    name_taken, refused_step, signing_key_secret, tls_secret,
+    CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, leaf_profile, may_go,
+    name_taken, refused_step, signing_key_secret, suspension_plan, tls_secret,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
 use tracing::warn;
@@ -54,13 +56,21 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         again: None,
         events: Vec::new(),
     };
-    let (plan, refused) = {
+    if may_go(&context.world(), key, pass.now) {
+        return pass.release().await;
+    }
+    let (plan, refused, suspension) = {
         let world = context.world();
-        (identity_plan(&world, key, pass.now), refused_step(&world, key))
+        (identity_plan(&world, key, pass.now), refused_step(&world, key), suspension_plan(&world, key, pass.now))
     };
-    match &plan {
-        Some(plan) => pass.carry_out(plan).await,
-        None => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
+    match (&plan, &suspension) {
+        (_, Some(suspension)) => pass.suspend(suspension).await,
+        (Some(plan), None) => {
+            if pass.hold().await {
+                pass.carry_out(plan).await;
+            }
+        }
+        (None, None) => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
     }
     pass.report().await
 }
@@ -365,10 +375,11 @@ impl Pass<'_> {
                 return Ended::Done;
             };
             let plan = identity_plan(&world, self.key, self.now);
+            let suspended = suspension_plan(&world, self.key, self.now).is_some_and(|plan| plan.is_done());
             (
                 object,
                 identity_status(&world, self.key, &self.outcome, self.now),
-                plan.is_some_and(|plan| plan.is_done()),
+                suspended || plan.is_some_and(|plan| plan.is_done()),
             )
         };
         self.note_programmed(done);

@@ -14,6 +14,7 @@ mod entropy;
 mod error;
 mod events;
 mod fence;
+mod finalizers;
 mod gate;
 mod health;
 mod identity;
@@ -22,6 +23,7 @@ mod malformed;
 mod policy;
 mod queue;
 mod report;
+mod revocation;
 mod watch;
 mod write;
 

@@ -16,6 +16,7 @@ mod ownership;
 mod pitfalls;
 mod ports;
 mod restart;
+mod revocation;
 mod shop;
 mod status;
 mod support;

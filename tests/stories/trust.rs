@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{OpenSsl, Peer, Story, Trust, config_map, domain, secret, service};
 
 /// The files that every service has, whatever its edges.
-const ALWAYS: [&str; 4] = ["access.json", "callees.pem", "callers.pem", "jwks.json"];
+const ALWAYS: [&str; 5] = ["access.json", "callees.pem", "callers.pem", "crl.pem", "jwks.json"];
 
 #[tokio::test]
 async fn a_service_without_edges_knows_nobody() {

@@ -27,6 +27,8 @@ pub enum ConditionType {
     ClockSkew,
     /// An output would not fit into an object.
     TooLarge,
+    /// The identity is revoked.
+    Suspended,
 }
 
 impl ConditionType {
@@ -43,6 +45,7 @@ impl ConditionType {
             Self::Contested => "Contested",
             Self::ClockSkew => "ClockSkew",
             Self::TooLarge => "TooLarge",
+            Self::Suspended => "Suspended",
         }
     }
 }
@@ -149,6 +152,8 @@ reasons! {
     HostNetwork,
     /// The namespace is being deleted.
     NamespaceTerminating,
+    /// The identity is suspended: revoked until it comes back.
+    Suspended,
 
     /// The identity being called does not exist or is not valid.
     CalleeNotFound,
@@ -210,6 +215,8 @@ reasons! {
     EdgeClosed,
     /// A certificate authority was generated or taken over.
     AuthorityCreated,
+    /// Certificates were put on a revocation list.
+    Revoked,
     /// The namespace was fenced.
     Fenced,
     /// The fence of the namespace was removed.

@@ -88,6 +88,14 @@ pub struct ServiceIdentitySpec {
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub audiences: Option<Vec<String>>,
+
+    /// `true` revokes the identity: every edge of it is closed, its public keys leave every key set, its unexpired
+    /// certificates go on the revocation list of the CA that issued them (`crl.pem` in the ConfigMaps of its peers), and
+    /// its Secrets and its ConfigMap are deleted, so that its pods can't start again. It keeps its SPIFFE ID and its names.
+    /// Back on `false` it gets new keys. Connections that are open stay open, and a callee that does not read `crl.pem`
+    /// believes a certificate until it expires. Unset: `false`. Deleting the identity revokes its certificates too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
 }
 
 /// Settings of an identity's certificate.
@@ -141,6 +149,10 @@ pub struct ServiceIdentityStatus {
     /// The certificate in the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
+    /// Certificates that it had before and that may be valid still: they are revoked with it. Those that are on a
+    /// revocation list already are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous_certificates: Vec<IssuedCertificate>,
     /// The token-signing key in the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing_key: Option<SigningKeyStatus>,
@@ -154,12 +166,27 @@ pub struct CertificateStatus {
     pub secret_name: String,
     /// Serial number, in hexadecimal.
     pub serial: String,
+    /// Id of the CA generation that issued it, as the CA's Secret has it. Unset: one that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
     /// When it begins to be valid.
     pub not_before: Time,
     /// When it ends to be valid.
     pub not_after: Time,
     /// When it will be renewed.
     pub renewal_time: Time,
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedCertificate {
+    /// Serial number, in hexadecimal.
+    pub serial: String,
+    /// Id of the CA generation that issued it.
+    pub authority: String,
+    /// When it ends to be valid.
+    pub not_after: Time,
 }
 
 /// The token-signing key in use.

@@ -234,6 +234,11 @@ fn certificate_step(world: &World, identity: &Identity, now: Timestamp) -> Certi
         }
     };
     if let Some(reason) = why_reissue(stored, &leaf_profile(identity), generations, &identity.uid, now) {
+        let stored = stored.and_then(Result::ok).filter(|_| follows_from_a_change(reason));
+        if stored.is_some_and(|leaf| !world.is_on_record(&identity.key, leaf)) {
+            let message = "the certificate in use is put on record before another takes its place".to_owned();
+            return CertificateStep::Blocked(pending(message));
+        }
         return CertificateStep::Issue { reason, replaces };
     }
     let rewrite = stored.and_then(Result::ok).and_then(|facts| crate::pki::why_rewrite(facts, generations));
@@ -242,6 +247,18 @@ fn certificate_step(world: &World, identity: &Identity, now: Timestamp) -> Certi
         (Some(reason), Some(replaces)) => CertificateStep::Rewrite { reason, replaces },
         _ => CertificateStep::Keep,
     }
+}
+
+/// Whether a certificate may be issued anew for this reason soon after it was issued: before anybody has put it on record,
+/// so that it could not be revoked.
+fn follows_from_a_change(reason: ReissueReason) -> bool {
+    matches!(
+        reason,
+        ReissueReason::NamesChanged
+            | ReissueReason::AlgorithmChanged
+            | ReissueReason::IssuerSuperseded
+            | ReissueReason::DurationChanged
+    )
 }
 
 fn signing_key_step(world: &World, object: &ServiceIdentity, identity: &Identity) -> Option<SigningKeyStep> {
@@ -325,6 +342,7 @@ fn trust_data(
     let mut data = BTreeMap::from([
         ("callers.pem".to_owned(), roots_of(world, &calling)),
         ("callees.pem".to_owned(), roots_of(world, &called)),
+        ("crl.pem".to_owned(), world.revocation_lists(domains.iter().map(String::as_str))),
         ("access.json".to_owned(), access_document(identity, judged).to_json()),
     ]);
     for domain in &domains {

@@ -13,6 +13,7 @@ mod membership;
 mod objects;
 mod outputs;
 mod resolve;
+mod revocation;
 mod settle;
 mod stored;
 
@@ -33,6 +34,8 @@ pub use outputs::{
     AUTHORITY_SECRET_TYPE, ContentHash, ForeignPolicy, HASH_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, OutputFacts,
     SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE, config_map_hash, content_hash, network_policy_hash,
 };
+
+pub use revocation::{KEPT_CERTIFICATES, Unrevoked};
 
 use crate::access::JudgedPolicy;
 use crate::api::{AccessPolicy, ConditionType, Reason, ServiceIdentity, TrustDomain};
@@ -153,6 +156,8 @@ pub struct World {
     claim_sequence: Option<u64>,
     resolved: BTreeMap<NamespacedName, ResolvedIdentity>,
     judged: BTreeMap<NamespacedName, Arc<JudgedPolicy>>,
+    /// Identities with certificates that are to be revoked.
+    withdrawn: BTreeSet<NamespacedName>,
     index: index::Index,
 }
 
