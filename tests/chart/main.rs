@@ -8,4 +8,5 @@ mod deployment;
 mod helm;
 mod install;
 mod rbac;
+mod uninstall;
 mod values;
