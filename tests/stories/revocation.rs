@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::DeleteParams;
@@ -320,4 +320,44 @@ async fn an_identity_that_is_created_suspended_gets_nothing() {
     let said = |object: &AccessPolicy| condition(object, "ResolvedRefs").2.contains("is suspended");
     story.wait_policy(&trust.namespace, "p", "name who is suspended", said).await;
     assert!(in_namespace::<Secret>(&story, &trust.namespace).get_opt("order-tls").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn once_the_finalizers_are_released_nothing_waits_for_an_operator_that_is_gone() {
+    let (story, _turn) = begin_alone("released").await;
+    let operation = story.cluster.operate().await;
+    let trust = story.trust("shop", json!({})).await;
+    let stays = story.trust("stays", json!({})).await;
+    for (namespace, name) in [(&trust.namespace, "order"), (&trust.namespace, "gateway"), (&stays.namespace, "order")] {
+        story.ready_identity(namespace, name, json!({})).await;
+    }
+    operation.stop().await;
+    let kubeconfig = story.cluster.cluster().kubeconfig().to_owned();
+    let release = move || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        command.arg("release-finalizers").env("KUBECONFIG", kubeconfig).output().unwrap()
+    };
+    let released = tokio::task::spawn_blocking(release).await.unwrap();
+    assert!(released.status.success(), "{}", String::from_utf8_lossy(&released.stderr));
+    let api = in_namespace::<ServiceIdentity>(&story, &trust.namespace);
+    api.delete("order", &DeleteParams::default()).await.unwrap();
+    gone(&api, "order").await;
+    let namespaces = Api::<Namespace>::all(story.client.clone());
+    namespaces.delete(&trust.namespace, &DeleteParams::default()).await.unwrap();
+    gone(&namespaces, &trust.namespace).await;
+    let domains = Api::<TrustDomain>::all(story.client.clone());
+    domains.delete(&trust.domain, &DeleteParams::default()).await.unwrap();
+    gone(&domains, &trust.domain).await;
+
+    // Back again, it puts them on what is left, and writes nothing else.
+    let history = History::begin(story.cluster);
+    let operation = story.cluster.operate().await;
+    let identities = in_namespace::<ServiceIdentity>(&story, &stays.namespace);
+    wait_for(&identities, "order", "be held again", |object| object.metadata.finalizers.is_some()).await;
+    wait_for(&domains, &stays.domain, "be held again", |object| object.metadata.finalizers.is_some()).await;
+    let mut writes = history.writes();
+    writes.retain(|write| write.object.contains(&stays.namespace));
+    let resources: Vec<&str> = writes.iter().map(|write| write.resource.as_str()).collect();
+    assert!(resources.iter().all(|resource| ["serviceidentities", "trustdomains"].contains(resource)), "{writes:?}");
+    operation.stop().await;
 }
