@@ -1,5 +1,6 @@
 //! Reconciling a ServiceIdentity: its Secrets, its ConfigMap, its NetworkPolicy, its status.
 
+mod drift;
 mod suspension;
 
 use std::collections::BTreeSet;
@@ -10,18 +11,18 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use ringfence_core::api::{CertificateAlgorithm, ConditionType, Reason, ServiceIdentity};
-use ringfence_core::jwt::{
-    RegenerateReason, SigningKey, key_algorithm, rewrite_signing_key_secret, signing_key_secret_data,
-};
-use ringfence_core::pki::{
-    PrivateKey, ReissueReason, SecretData, issue_leaf, next_renewal, rewrite_tls_secret, tls_secret_data,
-};
+use ringfence_core::jwt::{SigningKey, key_algorithm, rewrite_signing_key_secret, signing_key_secret_data};
+use ringfence_core::pki::{PrivateKey, SecretData, issue_leaf, next_renewal, rewrite_tls_secret, tls_secret_data};
 use ringfence_core::plan::{
     CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, leaf_profile, may_go,
-    name_taken, refused_step, signing_key_secret, suspension_plan, tls_secret,
+    name_taken, refused_step, rolls_until, signing_key_secret, suspension_plan, tls_secret,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
 use tracing::warn;
+
+use drift::{is_drift, is_drift_of_key, may_be_contested};
+
+use suspension::lossy_rotation;
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
@@ -165,7 +166,7 @@ impl Pass<'_> {
             SigningKeyStep::Generate { reason, replaces } => {
                 let output = self.output("Secret", name);
                 let corrects = match replaces {
-                    Some(_) => *reason != RegenerateReason::AlgorithmChanged,
+                    Some(_) => is_drift_of_key(*reason),
                     None => self.context.memory().was_in_place(&self.unit, &output),
                 };
                 if corrects && self.leaves_alone(&output) {
@@ -393,7 +394,11 @@ impl Pass<'_> {
             another_key || !(unfinished && self.context.queue.comes_again(&self.unit))
         });
         let api = Api::<ServiceIdentity>::namespaced(self.context.client.clone(), &self.key.namespace);
+        let lossy = lossy_rotation(&object, status.as_ref());
         let reported = report(self.context, &self.unit, &api, &object, status).await;
+        if let (Ok(Reported::Written), Some(note)) = (&reported, lossy) {
+            self.context.events.warning(object.as_ref(), Reason::Compromised, note).await;
+        }
         self.publish(&object).await;
         match reported {
             Ok(Reported::Written) if !done => {
@@ -467,33 +472,15 @@ impl Pass<'_> {
 
     fn until_renewal(&self) -> Ended {
         let world = self.context.world();
+        let rolled = world.service_identity(self.key).and_then(|object| rolls_until(object));
+        let rolled = rolled.filter(|until| *until > self.now);
         let renewal = world.identity(self.key).and_then(|identity| {
             let found = world.secret(&NamespacedName::new(self.key.namespace.clone(), identity.tls_secret.clone()))?;
             let SecretFacts::Certificate(Ok(facts)) = &found.content else { return None };
             next_renewal(facts, world.generations(&identity.domain)?, &identity.uid)
         });
-        renewal.map_or(Ended::Done, Ended::At)
+        renewal.into_iter().chain(rolled).min().map_or(Ended::Done, Ended::At)
     }
-}
-
-/// Whether a certificate is issued anew for something that may be someone's doing; the other reasons follow from what is
-/// declared, and come no more often than that changes.
-fn may_be_contested(reason: ReissueReason) -> bool {
-    !matches!(
-        reason,
-        ReissueReason::NamesChanged
-            | ReissueReason::AlgorithmChanged
-            | ReissueReason::IssuerSuperseded
-            | ReissueReason::DurationChanged
-    )
-}
-
-/// Whether it certainly is someone's doing.
-fn is_drift(reason: ReissueReason) -> bool {
-    matches!(
-        reason,
-        ReissueReason::Missing | ReissueReason::Malformed | ReissueReason::KeyMismatch | ReissueReason::WrongIdentity
-    )
 }
 
 fn put_right((kind, key): &Output, reason: &str) -> (Reason, String) {

@@ -361,3 +361,65 @@ async fn once_the_finalizers_are_released_nothing_waits_for_an_operator_that_is_
     assert!(resources.iter().all(|resource| ["serviceidentities", "trustdomains"].contains(resource)), "{writes:?}");
     operation.stop().await;
 }
+
+#[tokio::test]
+async fn what_may_be_in_other_hands_is_distrusted_and_replaced_once() {
+    let (story, [left, right]) = family("stolen").await;
+    let callee = (&*right.namespace, "payment");
+    let before = Peer::of(&story, &left.namespace, "order").await;
+    let kid = secret(&story, &left.namespace, "order-signing-key").await["kid"].clone();
+    let api = || in_namespace::<ServiceIdentity>(&story, &left.namespace);
+    let begun = async |id: &str, target: &str| {
+        let rotation = json!({"id": id, "target": target, "mode": "Compromised"});
+        story.change(api(), "order", json!({"rotation": rotation})).await;
+        story
+            .wait_identity(&left.namespace, "order", "have rotated", |object| {
+                let status = object.status.as_ref().unwrap();
+                status.rotation.as_ref().is_some_and(|rotation| rotation.id == id)
+                    && condition(object, "Programmed").0 == "True"
+            })
+            .await
+    };
+    let object = begun("laptop", "Certificate").await;
+    assert!(condition(&object, "RollingOver").2.contains("whoever still uses what was delivered before is refused"));
+    assert_eq!(condition(&object, "Ready").0, "True");
+    let after = eventually("the lists reach its peers", async || {
+        let payment = Peer::of(&story, callee.0, callee.1).await;
+        let after = Peer::of(&story, &left.namespace, "order").await;
+        (!passes(&before, &payment) && passes(&after, &payment)).then_some(after)
+    })
+    .await;
+    assert_ne!(after.files["tls.key"], before.files["tls.key"]);
+    assert_eq!(secret(&story, &left.namespace, "order-signing-key").await["kid"], kid, "that was not asked for");
+    eventually("an event says what it costs", async || {
+        event_reasons(&story, &object).await.contains(&"Compromised".to_owned()).then_some(())
+    })
+    .await;
+
+    begun("again", "SigningKey").await;
+    let new_kid = secret(&story, &left.namespace, "order-signing-key").await["kid"].clone();
+    assert_ne!(new_kid, kid);
+    eventually("the old key is in no key set", async || {
+        let keys = config_map(&story, callee.0, "payment-trust").await["jwks.json"].clone();
+        (keys.contains(&new_kid) && !keys.contains(&kid)).then_some(())
+    })
+    .await;
+    let now = Peer::of(&story, &left.namespace, "order").await;
+    assert_eq!(now.files["tls.crt"], after.files["tls.crt"], "the certificate stays");
+    assert!(!event_reasons(&story, &object).await.contains(&"DriftCorrected".to_owned()), "it was nobody's doing");
+}
+
+#[tokio::test]
+async fn only_what_is_served_can_be_asked_for() {
+    let story = Story::begin("modes").await;
+    let trust = story.trust("shop", json!({})).await;
+    for (rotation, said) in [
+        (json!({"id": "x", "target": "Certificate", "mode": "Scheduled"}), "spec.rotation.mode"),
+        (json!({"id": "x", "target": "SigningKey", "mode": "Compromised"}), "there is no signing key to rotate"),
+        (json!({"id": "", "target": "Certificate", "mode": "Compromised"}), "spec.rotation.id"),
+    ] {
+        let object = identity("order", json!({"rotation": rotation}));
+        let message = story.refused::<ServiceIdentity>(&trust.namespace, object).await;
+        assert!(message.contains(said), "{message}");
+    }
+}

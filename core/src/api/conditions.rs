@@ -29,6 +29,8 @@ pub enum ConditionType {
     TooLarge,
     /// The identity is revoked.
     Suspended,
+    /// A rotation is under way.
+    RollingOver,
 }
 
 impl ConditionType {
@@ -46,6 +48,7 @@ impl ConditionType {
             Self::ClockSkew => "ClockSkew",
             Self::TooLarge => "TooLarge",
             Self::Suspended => "Suspended",
+            Self::RollingOver => "RollingOver",
         }
     }
 }
@@ -215,6 +218,8 @@ reasons! {
     EdgeClosed,
     /// A certificate authority was generated or taken over.
     AuthorityCreated,
+    /// Ready, and what may be in other hands was distrusted at once: requests may fail until all have the new one.
+    Compromised,
     /// Certificates were put on a revocation list.
     Revoked,
     /// The namespace was fenced.

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CertificateAlgorithm, LabelSelector, SigningAlgorithm};
@@ -23,6 +24,7 @@ use super::{CertificateAlgorithm, LabelSelector, SigningAlgorithm};
     validation = Rule::new("size(self.metadata.name) <= 63").message("the name of a ServiceIdentity has at most 63 characters"),
     validation = Rule::new("self.metadata.name != 'baseline'").message("the name baseline is taken by the NetworkPolicy ringfence-baseline: choose another"),
     validation = Rule::new("!has(self.spec.signingKey) || (has(self.spec.certificate) && has(self.spec.certificate.secretName) ? self.spec.certificate.secretName : self.metadata.name + '-tls') != (has(self.spec.signingKey.secretName) ? self.spec.signingKey.secretName : self.metadata.name + '-signing-key')").message("certificate and signingKey need a Secret each: give one of them another secretName"),
+    validation = Rule::new("!has(self.spec.rotation) || self.spec.rotation.target != 'SigningKey' || has(self.spec.signingKey)").message("there is no signing key to rotate: set signingKey, or target Certificate"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "SPIFFE ID", type_ = "string", json_path = ".status.spiffeID"),
@@ -96,6 +98,42 @@ pub struct ServiceIdentitySpec {
     /// believes a certificate until it expires. Unset: `false`. Deleting the identity revokes its certificates too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
+
+    /// Asks once for another certificate or signing key, e.g. `{id: 2026-03-01-laptop, target: Certificate, mode:
+    /// Compromised}`. A new `id` asks again; what was done is in the status. Unset: nothing is asked for, and certificates
+    /// are renewed by age alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<IdentityRotation>,
+}
+
+/// A rotation that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityRotation {
+    /// Any name that was not used before, such as a date and a cause, e.g. `2026-03-01-laptop`. At most 63 characters.
+    #[schemars(length(min = 1, max = 63))]
+    pub id: String,
+    /// What is to be replaced.
+    pub target: RotationTarget,
+    /// How.
+    pub mode: RotationMode,
+}
+
+/// What a rotation replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RotationTarget {
+    /// The certificate, with its key.
+    Certificate,
+    /// The token-signing key.
+    SigningKey,
+}
+
+/// How a rotation goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RotationMode {
+    /// The key may be in other hands: it is distrusted at once, and replaced. All unexpired certificates of the identity go
+    /// on the revocation list, or the old key leaves every key set. Requests fail until the pods have the new one.
+    Compromised,
 }
 
 /// Settings of an identity's certificate.
@@ -156,6 +194,9 @@ pub struct ServiceIdentityStatus {
     /// The token-signing key in the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing_key: Option<SigningKeyStatus>,
+    /// The last rotation that was asked for and begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationStatus>,
 }
 
 /// The certificate in use.
@@ -175,6 +216,17 @@ pub struct CertificateStatus {
     pub not_after: Time,
     /// When it will be renewed.
     pub renewal_time: Time,
+}
+
+/// A rotation that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationStatus {
+    /// Its `id`.
+    pub id: String,
+    /// When what was there before was distrusted. Unset: the identity was new, and nothing was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
 }
 
 /// A certificate that was issued.

@@ -28,6 +28,8 @@ pub enum ReissueReason {
     IssuerNotTrusted,
     /// The leaf is on a revocation list.
     Revoked,
+    /// Its key may be in other hands: a rotation distrusts it.
+    Compromised,
     /// DNS names, IP addresses or common name are not those of the profile.
     NamesChanged,
     /// The key's algorithm is not that of the profile.
@@ -66,6 +68,7 @@ impl ReissueReason {
             Self::Expired => "Expired",
             Self::IssuerNotTrusted => "IssuerNotTrusted",
             Self::Revoked => "Revoked",
+            Self::Compromised => "Compromised",
             Self::NamesChanged => "NamesChanged",
             Self::AlgorithmChanged => "AlgorithmChanged",
             Self::IssuerSuperseded => "IssuerSuperseded",

@@ -10,6 +10,7 @@ mod identity;
 mod objects;
 mod policy;
 mod revocation;
+mod rotation;
 mod status;
 mod suspension;
 
@@ -28,6 +29,7 @@ pub use identity::{
 pub use objects::Owner;
 pub use policy::policy_status;
 pub use revocation::{OUTAGE_BUDGET, RevocationPlan, revise_lists, revocation_plan};
+pub use rotation::rolls_until;
 pub use status::{Outcome, PROPAGATION, identity_status};
 
 pub use suspension::{IDENTITY_FINALIZER, Leftover, SuspensionPlan, may_go, needs_finalizer, suspension_plan};

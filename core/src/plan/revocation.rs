@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::pki::{CaGenerations, ListError, Revoked};
-use crate::world::{DEFAULT_CERTIFICATE_DURATION, NamespacedName, World, signed};
+use crate::world::{DEFAULT_CERTIFICATE_DURATION, NamespacedName, World, signed, whole_second};
 
 /// How long the operator may be away before a list that was signed at the last moment is overdue: 7 days.
 pub const OUTAGE_BUDGET: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -44,11 +44,6 @@ pub fn revise_lists(
     now: Timestamp,
 ) -> Result<Option<CaGenerations>, ListError> {
     generations.with_revoked(&plan.revoke, plan.life, now)
-}
-
-/// Lists count whole seconds.
-fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::identity::{identity_plan, leaf_of};
+use super::rotation::{rolling, rotation_status};
 use super::suspension::{SuspensionPlan, suspension_plan};
 use crate::access::widening;
 use crate::api::{
@@ -131,6 +132,7 @@ fn is_informational(reason: Reason) -> bool {
             | Reason::WeakerGrant
             | Reason::RevocationUnavailable
             | Reason::PartiallyAccepted
+            | Reason::Compromised
     )
 }
 
@@ -169,6 +171,10 @@ pub fn identity_status(
         conditions.unprogrammed("outputs are being written");
     }
     conditions.problems(widened(world, identity));
+    let signing_key = signing_key(world, identity);
+    let kid = signing_key.as_ref().map(|key| key.key_id.as_str());
+    let rotation = rotation_status(world, key, kid, now);
+    conditions.problems(rolling(object, rotation.as_ref(), now));
     let (reason, message) = ready(world, identity);
     let leaf = leaf_of(world, identity);
     let previous_certificates = world.previous_certificates(&previous, leaf, now);
@@ -185,7 +191,8 @@ pub fn identity_status(
             renewal_time: Time(renewal_time(leaf.not_before, leaf.not_after, &identity.uid)),
         }),
         previous_certificates,
-        signing_key: signing_key(world, identity),
+        signing_key,
+        rotation,
     })
 }
 
@@ -215,6 +222,7 @@ fn suspended(
         previous_certificates,
         signing_key: previous.signing_key.clone().filter(|key| is_there(&key.secret_name)),
         spiffe_id: previous.spiffe_id.clone(),
+        rotation: previous.rotation.clone(),
     }
 }
 

@@ -197,6 +197,10 @@ impl Operator {
         if object.status != status {
             object.status = status;
             self.apply(Change::Identity(key.clone(), Some(Arc::new(object))));
+            // What is on record now may let something go on.
+            if identity_plan(&self.world, key, now()).is_some_and(|plan| !plan.is_done()) {
+                self.queue.insert(Unit::Identity(key.clone()));
+            }
         }
     }
 

@@ -36,6 +36,7 @@ pub use outputs::{
 };
 
 pub use revocation::{KEPT_CERTIFICATES, Unrevoked};
+pub(crate) use revocation::{is_to_rotate, whole_second};
 
 use crate::access::JudgedPolicy;
 use crate::api::{AccessPolicy, ConditionType, Reason, ServiceIdentity, TrustDomain};

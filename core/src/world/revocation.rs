@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::fold::Dirty;
 use super::{NamespacedName, SecretFacts, Unit, World};
-use crate::api::{IssuedCertificate, ServiceIdentity, ServiceIdentityStatus};
+use crate::api::{IssuedCertificate, RotationTarget, ServiceIdentity, ServiceIdentityStatus};
 use crate::pki::{CaGeneration, LeafFacts, Phase, RevocationCause, SerialNumber};
 
 /// Earlier certificates of an identity that stay on record, and valid, at once; any before them is revoked, so that the
@@ -201,12 +201,27 @@ fn parts(issued: IssuedCertificate) -> (String, String, Timestamp) {
     (issued.authority, issued.serial, issued.not_after.0)
 }
 
+/// Certificates, lists and statuses count whole seconds.
+pub(crate) fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// Whether a rotation is asked for that has not begun. What is new has nothing to rotate.
+pub(crate) fn is_to_rotate(object: &ServiceIdentity, target: RotationTarget) -> bool {
+    object.spec.rotation.as_ref().filter(|wanted| wanted.target == target).is_some_and(|wanted| {
+        let begun =
+            |status: &ServiceIdentityStatus| status.rotation.as_ref().is_some_and(|begun| begun.id == wanted.id);
+        object.status.as_ref().is_some_and(|status| !begun(status))
+    })
+}
+
 /// Why all certificates of an identity are to be revoked.
 fn cause_of(object: &ServiceIdentity) -> Option<RevocationCause> {
     if object.metadata.deletion_timestamp.is_some() {
         Some(RevocationCause::Deleted)
     } else {
-        object.spec.suspended.then_some(RevocationCause::Suspended)
+        let compromised = is_to_rotate(object, RotationTarget::Certificate).then_some(RevocationCause::Compromised);
+        compromised.or_else(|| object.spec.suspended.then_some(RevocationCause::Suspended))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
-use ringfence_core::api::ServiceIdentity;
+use ringfence_core::api::{ConditionType, ServiceIdentity, ServiceIdentityStatus, find_condition};
 use ringfence_core::plan::{IDENTITY_FINALIZER, Leftover, SuspensionPlan, needs_finalizer};
 use ringfence_core::world::Change;
 use tracing::warn;
@@ -14,6 +14,14 @@ use crate::controller::error::Error;
 use crate::controller::finalizers::set_finalizers;
 use crate::controller::queue::Ended;
 use crate::controller::write::delete;
+
+/// What an event says about a rotation that begins with this status: it is lossy.
+pub(super) fn lossy_rotation(object: &ServiceIdentity, status: Option<&ServiceIdentityStatus>) -> Option<String> {
+    let (before, after) = (object.status.as_ref().and_then(|status| status.rotation.as_ref()), status?);
+    let begins = after.rotation.is_some() && after.rotation.as_ref() != before;
+    let condition = find_condition(&after.conditions, ConditionType::RollingOver).filter(|_| begins)?;
+    Some(condition.message.clone())
+}
 
 impl Pass<'_> {
     /// Closes the identity, and removes its credentials as far as they are revoked.
