@@ -113,7 +113,7 @@ impl CaGenerations {
             data.put(certificate_key(generation.id()), certificates);
             data.put(private_key_key(generation.id()), generation.key().to_pkcs8_pem().as_bytes());
             if let Some(list) = generation.revocation_list() {
-                data.put(list_key(generation.id()), list.to_pem());
+                data.put(list_key(generation.id()), list.pem());
             }
         }
         data

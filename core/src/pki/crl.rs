@@ -70,7 +70,7 @@ pub struct Revoked {
 /// A signed revocation list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationList {
-    der: Vec<u8>,
+    pem: String,
     number: u64,
     this_update: Timestamp,
     next_update: Timestamp,
@@ -94,14 +94,14 @@ impl RevocationList {
             this_update: second(parsed.last_update())?,
             next_update: second(parsed.next_update()?)?,
             serials: serials.collect(),
-            der: der.to_vec(),
+            pem: pem::encode(LABEL, der),
         })
     }
 
     /// The list as one PEM section.
     #[must_use]
-    pub fn to_pem(&self) -> String {
-        pem::encode(LABEL, &self.der)
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// Its number, which grows from list to list.
@@ -168,7 +168,7 @@ impl CaGenerations {
     /// All lists, in the order of the generations, as PEM.
     #[must_use]
     pub fn lists_pem(&self) -> String {
-        self.issuing_cas().filter_map(CaGeneration::revocation_list).map(RevocationList::to_pem).collect()
+        self.issuing_cas().filter_map(CaGeneration::revocation_list).map(RevocationList::pem).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Revocation lists, as two other implementations read them.
 
-use webpki::{BorrowedCertRevocationList, CertRevocationList, EndEntityCert, KeyUsage, RevocationOptionsBuilder};
+use webpki::{CertRevocationList, EndEntityCert, KeyUsage, OwnedCertRevocationList, RevocationOptionsBuilder};
 
 use super::*;
 use crate::api::CertificateAlgorithm;
@@ -54,8 +54,8 @@ fn webpki(leaf: &IssuedLeaf, all: &[&CaGenerations], at: Timestamp) -> Result<()
     let lists: Vec<CertRevocationList<'_>> = all
         .iter()
         .flat_map(|generations| generations.issuing_cas())
-        .filter_map(|generation| Some(&generation.revocation_list()?.der))
-        .map(|der| BorrowedCertRevocationList::from_der(der).unwrap().into())
+        .filter_map(|generation| pem::section(LABEL, generation.revocation_list()?.pem().as_bytes()))
+        .map(|der| OwnedCertRevocationList::from_der(&der).unwrap().into())
         .collect();
     let lists: Vec<&CertRevocationList<'_>> = lists.iter().collect();
     let options = RevocationOptionsBuilder::new(&lists).unwrap();
