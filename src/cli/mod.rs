@@ -12,6 +12,7 @@ mod operator;
 mod output;
 mod plugin;
 mod reference;
+mod release_finalizers;
 mod render;
 mod schema;
 mod status;
@@ -55,6 +56,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Run the operator.
     Operator(operator::Operator),
+    /// Stop the operator and take its finalizers off everything: what the chart does before it is uninstalled.
+    ReleaseFinalizers(release_finalizers::ReleaseFinalizers),
     /// Show, without a cluster, what the operator would write for some files.
     Render(render::Render),
     /// Print the CustomResourceDefinitions, or write them to files.
@@ -84,6 +87,7 @@ impl Arguments {
             Verb::Status(status) => status.run(),
             Verb::Inspect(inspect) => inspect.run(),
             Verb::Operator(operator) => operator.run(),
+            Verb::ReleaseFinalizers(release) => release.run(),
             Verb::Render(render) => render.run(),
             Verb::Crds(crds) => crds.run(),
             Verb::Admission(admission) => print(&admission.yaml()),

@@ -5,22 +5,24 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use ringfence_core::api::{ConditionType, Reason, TrustDomain};
 use ringfence_core::pki::{CaGenerations, SecretData, adopt_secret};
 use ringfence_core::plan::{
     AuthorityStep, FINALIZER, MakeAuthorityError, Outcome, Step, authority_secret, domain_plan, domain_status,
     make_authority, name_taken, with_adopted,
 };
-use ringfence_core::world::{AUTHORITY_SECRET_TYPE, Change, NamespacedName, Problem, Unit};
+use ringfence_core::world::{AUTHORITY_SECRET_TYPE, AuthorityFacts, Change, NamespacedName, Problem, Unit};
 use tracing::{Instrument, warn};
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
 use super::error::{Error, write_failed};
+use super::finalizers::set_finalizers;
 use super::queue::Ended;
-use super::report::{Declared as _, Reported, report, without_managers};
+use super::report::{Reported, report};
+use super::revocation::{self, Revised};
 use super::trace;
 use super::watch::operator_secret;
 use super::write::{MANAGER, Written, delete, write};
@@ -36,6 +38,8 @@ struct Pass<'a> {
     event: Option<(Reason, String)>,
     /// What was put right.
     corrected: Option<String>,
+    /// What was revoked.
+    revoked: Option<String>,
     /// When to look again although nothing failed.
     again: Option<Timestamp>,
 }
@@ -53,6 +57,7 @@ pub(super) async fn reconcile(context: &Context, name: &str) -> Ended {
         failed: false,
         event: None,
         corrected: None,
+        revoked: None,
         again: None,
     };
     let Some(plan) = trace::plan().in_scope(|| domain_plan(&context.world(), name)) else {
@@ -68,6 +73,8 @@ pub(super) async fn reconcile(context: &Context, name: &str) -> Ended {
     }
     if !pass.failed {
         let result = pass.authority(&plan.authority).await;
+        pass.conclude(result);
+        let result = pass.lists().await;
         pass.conclude(result);
         let result = pass.trust().await;
         pass.conclude(result);
@@ -85,21 +92,8 @@ impl Pass<'_> {
 
     async fn finalizers(&self, change: impl FnOnce(&mut Vec<String>)) -> Result<(), Error> {
         let Some(domain) = self.context.world().domain(self.name).cloned() else { return Ok(()) };
-        let mut finalizers = domain.metadata.finalizers.clone().unwrap_or_default();
-        change(&mut finalizers);
-        let patch = serde_json::json!({"metadata": {
-            "finalizers": finalizers, "uid": domain.metadata.uid, "resourceVersion": domain.metadata.resource_version,
-        }});
         let api = Api::<TrustDomain>::all(self.context.client.clone());
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        match api.patch(self.name, &params, &Patch::Merge(patch)).await {
-            Ok(written) => {
-                self.context.fold_own(&self.unit, [without_managers(written).seen()]);
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        set_finalizers(self.context, &self.unit, &api, domain.as_ref(), change).await
     }
 
     async fn authority(&mut self, step: &AuthorityStep) -> Result<(), Error> {
@@ -114,7 +108,7 @@ impl Pass<'_> {
         let (step, entropy, now) = (step.clone(), Arc::clone(&self.context.entropy), self.now);
         let made = tokio::task::spawn_blocking(move || make_authority(&step, entropy.as_ref(), now)).await??;
         match made {
-            Some(generations) => self.create(&generations).await,
+            Some(generations) => self.create(&self.with_lists(generations).await?).await,
             None => Ok(()),
         }
     }
@@ -200,6 +194,7 @@ impl Pass<'_> {
         let Some(generations) = with_adopted(existing.as_deref(), brought).map_err(MakeAuthorityError::from)? else {
             return Ok(());
         };
+        let generations = self.with_lists(generations).await?;
         match authority {
             None => self.create(&generations).await?,
             Some((uid, version)) => {
@@ -212,6 +207,37 @@ impl Pass<'_> {
         }
         self.event =
             Some((Reason::AuthorityCreated, format!("the CA in Secret {}/{secret} signs from now on", self.namespace)));
+        Ok(())
+    }
+
+    /// A CA that is about to be stored has its lists at once.
+    async fn with_lists(&self, generations: CaGenerations) -> Result<CaGenerations, Error> {
+        let revised = revocation::revise(self.context, self.name, Arc::new(generations.clone()), self.now).await?;
+        Ok(revised.map_or(generations, |revised| revised.generations))
+    }
+
+    /// The revocation lists: with what is to be revoked now, and signed anew before they end.
+    async fn lists(&mut self) -> Result<(), Error> {
+        let known = self.context.world().authority(self.name).cloned();
+        let Some(AuthorityFacts { uid, resource_version, generations: Ok(generations) }) = known else { return Ok(()) };
+        let revised = revocation::revise(self.context, self.name, Arc::clone(&generations), self.now).await?;
+        let Some(Revised { generations, plan }) = revised else {
+            self.again = self.again.into_iter().chain(generations.next_list()).min();
+            return Ok(());
+        };
+        if let Some(problem) = self.context.skew() {
+            self.outcome.problems.push(problem);
+            return Ok(());
+        }
+        let secret = authority_secret(&self.namespace, self.name, &generations);
+        match write::<Secret>(&self.context.client, secret, Some((uid, resource_version))).await? {
+            Written::Done(written) => self.fold_authority(&written),
+            _ => self.failed = true,
+        }
+        self.again = self.again.into_iter().chain(generations.next_list()).min();
+        if !self.failed {
+            self.revoked = revocation::note(&plan);
+        }
         Ok(())
     }
 
@@ -234,7 +260,7 @@ impl Pass<'_> {
         let left_alone = self.context.memory().contests.until(&output, self.now);
         if let Some(until) = left_alone {
             self.outcome.problems.push(contested(&output, until));
-            self.again = Some(until);
+            self.again = self.again.into_iter().chain([until]).min();
             return Ok(());
         }
         match write::<ConfigMap>(&self.context.client, *desired, replaces).await? {
@@ -305,13 +331,16 @@ impl Pass<'_> {
         if let Some((reason, note)) = self.event.take() {
             self.context.events.normal(object.as_ref(), reason, note).await;
         }
+        if let Some(note) = self.revoked.take() {
+            self.context.events.normal(object.as_ref(), Reason::Revoked, note).await;
+        }
         if let Some(note) = self.corrected.take() {
             self.context.events.warning(object.as_ref(), Reason::DriftCorrected, note).await;
         }
         match (self.failed, self.again, self.context.clock.skew()) {
             (true, ..) => Ended::Failed,
-            (_, Some(again), _) => Ended::At(again),
             (.., Some(_)) => Ended::After(SKEW_PAUSE),
+            (_, Some(again), _) => Ended::At(again),
             _ => Ended::Done,
         }
     }

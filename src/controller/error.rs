@@ -2,7 +2,7 @@
 
 use ringfence_core::api::{ConditionType, Reason};
 use ringfence_core::jwt::SigningKeyError;
-use ringfence_core::pki::{IssueError, KeyError};
+use ringfence_core::pki::{IssueError, KeyError, ListError};
 use ringfence_core::plan::MakeAuthorityError;
 use ringfence_core::world::Problem;
 
@@ -19,6 +19,8 @@ pub(super) enum Error {
     SigningKey(#[from] SigningKeyError),
     #[error("the CA could not be made: {0}")]
     Authority(#[from] MakeAuthorityError),
+    #[error("the revocation lists could not be brought up to date: {0}")]
+    Lists(#[from] ListError),
     #[error("the Secret could not be put right: {0}")]
     Rewrite(String),
     #[error("a task ended early: {0}")]

@@ -1,5 +1,8 @@
 //! Reconciling a ServiceIdentity: its Secrets, its ConfigMap, its NetworkPolicy, its status.
 
+mod drift;
+mod suspension;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -8,18 +11,18 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use ringfence_core::api::{CertificateAlgorithm, ConditionType, Reason, ServiceIdentity};
-use ringfence_core::jwt::{
-    RegenerateReason, SigningKey, key_algorithm, rewrite_signing_key_secret, signing_key_secret_data,
-};
-use ringfence_core::pki::{
-    PrivateKey, ReissueReason, SecretData, issue_leaf, next_renewal, rewrite_tls_secret, tls_secret_data,
-};
+use ringfence_core::jwt::{SigningKey, key_algorithm, rewrite_signing_key_secret, signing_key_secret_data};
+use ringfence_core::pki::{PrivateKey, SecretData, issue_leaf, next_renewal, rewrite_tls_secret, tls_secret_data};
 use ringfence_core::plan::{
-    CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, leaf_profile,
-    name_taken, refused_step, signing_key_secret, tls_secret,
+    CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, leaf_profile, may_go,
+    name_taken, refused_step, rolls_until, signing_key_secret, suspension_plan, tls_secret,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
 use tracing::{Instrument, warn};
+
+use drift::{is_drift, is_drift_of_key, may_be_contested};
+
+use suspension::lossy_rotation;
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
@@ -55,13 +58,21 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         again: None,
         events: Vec::new(),
     };
-    let (plan, refused) = trace::plan().in_scope(|| {
+    if may_go(&context.world(), key, pass.now) {
+        return pass.release().await;
+    }
+    let (plan, refused, suspension) = trace::plan().in_scope(|| {
         let world = context.world();
-        (identity_plan(&world, key, pass.now), refused_step(&world, key))
+        (identity_plan(&world, key, pass.now), refused_step(&world, key), suspension_plan(&world, key, pass.now))
     });
-    match &plan {
-        Some(plan) => pass.carry_out(plan).await,
-        None => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
+    match (&plan, &suspension) {
+        (_, Some(suspension)) => pass.suspend(suspension).await,
+        (Some(plan), None) => {
+            if pass.hold().await {
+                pass.carry_out(plan).await;
+            }
+        }
+        (None, None) => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
     }
     pass.report().await
 }
@@ -156,7 +167,7 @@ impl Pass<'_> {
             SigningKeyStep::Generate { reason, replaces } => {
                 let output = self.output("Secret", name);
                 let corrects = match replaces {
-                    Some(_) => *reason != RegenerateReason::AlgorithmChanged,
+                    Some(_) => is_drift_of_key(*reason),
                     None => self.context.memory().was_in_place(&self.unit, &output),
                 };
                 if corrects && self.leaves_alone(&output) {
@@ -367,10 +378,11 @@ impl Pass<'_> {
                 return Ended::Done;
             };
             let plan = identity_plan(&world, self.key, self.now);
+            let suspended = suspension_plan(&world, self.key, self.now).is_some_and(|plan| plan.is_done());
             (
                 object,
                 identity_status(&world, self.key, &self.outcome, self.now),
-                plan.is_some_and(|plan| plan.is_done()),
+                suspended || plan.is_some_and(|plan| plan.is_done()),
             )
         };
         self.note_programmed(done);
@@ -384,7 +396,11 @@ impl Pass<'_> {
             another_key || !(unfinished && self.context.queue.comes_again(&self.unit))
         });
         let api = Api::<ServiceIdentity>::namespaced(self.context.client.clone(), &self.key.namespace);
+        let lossy = lossy_rotation(&object, status.as_ref());
         let reported = report(self.context, &self.unit, &api, &object, status).await;
+        if let (Ok(Reported::Written), Some(note)) = (&reported, lossy) {
+            self.context.events.warning(object.as_ref(), Reason::Compromised, note).await;
+        }
         self.publish(&object).await;
         match reported {
             Ok(Reported::Written) if !done => {
@@ -458,33 +474,15 @@ impl Pass<'_> {
 
     fn until_renewal(&self) -> Ended {
         let world = self.context.world();
+        let rolled = world.service_identity(self.key).and_then(|object| rolls_until(object));
+        let rolled = rolled.filter(|until| *until > self.now);
         let renewal = world.identity(self.key).and_then(|identity| {
             let found = world.secret(&NamespacedName::new(self.key.namespace.clone(), identity.tls_secret.clone()))?;
             let SecretFacts::Certificate(Ok(facts)) = &found.content else { return None };
             next_renewal(facts, world.generations(&identity.domain)?, &identity.uid)
         });
-        renewal.map_or(Ended::Done, Ended::At)
+        renewal.into_iter().chain(rolled).min().map_or(Ended::Done, Ended::At)
     }
-}
-
-/// Whether a certificate is issued anew for something that may be someone's doing; the other reasons follow from what is
-/// declared, and come no more often than that changes.
-fn may_be_contested(reason: ReissueReason) -> bool {
-    !matches!(
-        reason,
-        ReissueReason::NamesChanged
-            | ReissueReason::AlgorithmChanged
-            | ReissueReason::IssuerSuperseded
-            | ReissueReason::DurationChanged
-    )
-}
-
-/// Whether it certainly is someone's doing.
-fn is_drift(reason: ReissueReason) -> bool {
-    matches!(
-        reason,
-        ReissueReason::Missing | ReissueReason::Malformed | ReissueReason::KeyMismatch | ReissueReason::WrongIdentity
-    )
 }
 
 fn put_right((kind, key): &Output, reason: &str) -> (Reason, String) {

@@ -70,7 +70,20 @@ pub(crate) fn template(values: &Value) -> Helm {
 
 /// Everything that the chart installs with some values.
 pub(crate) fn render(values: &Value) -> Vec<Value> {
-    documents(&template(values).success())
+    let mut documents = documents(&template(values).success());
+    documents.retain(|document| !is_hook(document));
+    documents
+}
+
+/// What the chart installs for a moment, when something is done with the release.
+pub(crate) fn hooks(values: &Value) -> Vec<Value> {
+    let mut documents = documents(&template(values).success());
+    documents.retain(is_hook);
+    documents
+}
+
+fn is_hook(document: &Value) -> bool {
+    document["metadata"]["annotations"].get("helm.sh/hook").is_some()
 }
 
 /// The documents of a YAML stream.

@@ -38,7 +38,8 @@ async fn the_shop_gets_ready_in_a_cluster_that_knows_only_the_chart() {
             |cluster: &Cluster| cluster.kubectl(&["get", "networkpolicies,secrets", "-A", "-o=name"]).unwrap();
         let before = outputs(&cluster);
         install(&cluster);
-        Helm::new(&["uninstall", "ringfence", "--namespace", OPERATOR_NAMESPACE])
+        // No pod runs here, and so no hook.
+        Helm::new(&["uninstall", "ringfence", "--no-hooks", "--namespace", OPERATOR_NAMESPACE])
             .cluster(cluster.kubeconfig())
             .success();
         let without_releases = |names: String| {

@@ -9,4 +9,5 @@ mod helm;
 mod install;
 mod monitoring;
 mod rbac;
+mod uninstall;
 mod values;

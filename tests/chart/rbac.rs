@@ -47,7 +47,7 @@ fn the_operator_may_do_this_and_no_more() {
     let written = "get list watch create update delete";
     let wanted = expected(&[
         ("trustdomains.ringfence.dev", "get list watch update patch"),
-        ("serviceidentities.ringfence.dev", "get list watch"),
+        ("serviceidentities.ringfence.dev", "get list watch update patch"),
         ("accesspolicies.ringfence.dev", "get list watch"),
         ("trustdomains/status.ringfence.dev", "update patch"),
         ("serviceidentities/status.ringfence.dev", "update patch"),

@@ -57,6 +57,7 @@ fn mounted_files_are_the_delivered_ones_and_follow_every_change() {
             "/trust/access.json",
             "/trust/callees.pem",
             "/trust/callers.pem",
+            "/trust/crl.pem",
             "/trust/jwks.json",
         ]
     );

@@ -17,6 +17,7 @@ mod ownership;
 mod pitfalls;
 mod ports;
 mod restart;
+mod revocation;
 mod shop;
 mod status;
 mod support;

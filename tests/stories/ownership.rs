@@ -189,7 +189,9 @@ async fn an_identity_that_is_deleted_and_created_again_gets_everything_anew() {
     let namespace = &trust.namespace;
     let old = story.ready_identity(namespace, "order", json!({"signingKey": {}})).await;
     let before = versions(&story, namespace).await;
-    in_namespace::<ServiceIdentity>(&story, namespace).delete("order", &DeleteParams::default()).await.unwrap();
+    let identities = in_namespace::<ServiceIdentity>(&story, namespace);
+    identities.delete("order", &DeleteParams::default()).await.unwrap();
+    gone(&identities, "order").await;
     let new = story.ready_identity(namespace, "order", json!({"signingKey": {}})).await;
     assert_ne!(new.metadata.uid, old.metadata.uid);
     assert_eq!(owned_outputs(&story, namespace, new.metadata.uid.as_deref().unwrap()).await.len(), 4);

@@ -318,6 +318,7 @@ async fn the_operator_writes_only_what_it_says_it_writes_and_never_a_pod() {
         "events",
         "networkpolicies",
         "secrets",
+        "serviceidentities",
         "serviceidentities/status",
         "trustdomains",
         "trustdomains/status",

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{OpenSsl, Peer, Story, Trust, config_map, domain, secret, service};
 
 /// The files that every service has, whatever its edges.
-const ALWAYS: [&str; 4] = ["access.json", "callees.pem", "callers.pem", "jwks.json"];
+const ALWAYS: [&str; 5] = ["access.json", "callees.pem", "callers.pem", "crl.pem", "jwks.json"];
 
 #[tokio::test]
 async fn a_service_without_edges_knows_nobody() {
@@ -252,8 +252,8 @@ async fn a_domain_keeps_its_authorities_by_generation_and_publishes_their_certif
         assert_eq!(stored.type_.as_deref(), Some("ringfence.dev/certificate-authority"), "{name}");
         assert_eq!(stored.metadata.owner_references, None, "{name}: a restored one is adopted by its name");
         let data = secret(&story, OPERATOR_NAMESPACE, &format!("{name}-ca")).await;
-        let (crt, key) = (format!("{}.crt", status.generation), format!("{}.key", status.generation));
-        assert_eq!(names(&data), BTreeSet::from([crt.as_str(), key.as_str(), "generations.json"]), "{name}");
+        let [crl, crt, key] = ["crl", "crt", "key"].map(|file| format!("{}.{file}", status.generation));
+        assert_eq!(names(&data), BTreeSet::from([crl.as_str(), &crt, &key, "generations.json"]), "{name}");
         let index: Value = serde_json::from_str(&data["generations.json"]).unwrap();
         let (from, until) = (status.not_before.0, status.not_after.0);
         let expected = json!([{
@@ -264,7 +264,9 @@ async fn a_domain_keeps_its_authorities_by_generation_and_publishes_their_certif
         assert_eq!(data[&crt].matches("BEGIN CERTIFICATE").count(), certificates, "{name}: up to the root");
 
         let published = config_map(&story, OPERATOR_NAMESPACE, &format!("{name}-trust")).await;
-        assert_eq!(names(&published), BTreeSet::from(["issuing.pem", "roots.pem"]), "{name}");
+        assert_eq!(names(&published), BTreeSet::from(["crl.pem", "issuing.pem", "roots.pem"]), "{name}");
+        assert!(published["crl.pem"].contains(&data[&crl]), "{name}: its list, and those of all above");
+        assert_eq!(published["crl.pem"].matches("BEGIN X509 CRL").count(), certificates, "{name}");
         assert!(data[&crt].starts_with(&published["issuing.pem"]), "{name}: what signs comes first");
         assert!(data[&crt].ends_with(&published["roots.pem"]), "{name}: the root comes last");
         let openssl = OpenSsl::with(&data);

@@ -65,6 +65,9 @@ fn callee_identity<'a>(world: &'a World, key: &NamespacedName) -> Result<&'a Ide
         None => {
             format!("ServiceIdentity {key}, which is to be called, does not exist: create it, or correct to.identity")
         }
+        Some(object) if object.spec.suspended => {
+            format!("ServiceIdentity {key}, which is to be called, is suspended: it comes back with suspended: false")
+        }
         Some(_) => format!("ServiceIdentity {key}, which is to be called, is not accepted: see its status"),
     };
     world.identity(key).ok_or_else(|| Objection::unresolved(Reason::CalleeNotFound, message))

@@ -135,6 +135,9 @@ fn parts(source: &Source) -> usize {
 
 fn caller_identity<'a>(world: &'a World, key: &NamespacedName) -> Result<&'a Identity, Objection> {
     let message = match (world.service_identity(key), world.domain_of(&key.namespace)) {
+        (Some(object), _) if object.spec.suspended => {
+            format!("ServiceIdentity {key} is suspended: it comes back with suspended: false")
+        }
         (Some(_), _) => format!("ServiceIdentity {key} is not accepted: see its status"),
         (None, Some(_)) => format!("ServiceIdentity {key} does not exist: create it, or correct the name"),
         (None, None) => format!(

@@ -27,6 +27,10 @@ pub enum ConditionType {
     ClockSkew,
     /// An output would not fit into an object.
     TooLarge,
+    /// The identity is revoked.
+    Suspended,
+    /// A rotation is under way.
+    RollingOver,
 }
 
 impl ConditionType {
@@ -43,6 +47,8 @@ impl ConditionType {
             Self::Contested => "Contested",
             Self::ClockSkew => "ClockSkew",
             Self::TooLarge => "TooLarge",
+            Self::Suspended => "Suspended",
+            Self::RollingOver => "RollingOver",
         }
     }
 }
@@ -149,6 +155,8 @@ reasons! {
     HostNetwork,
     /// The namespace is being deleted.
     NamespaceTerminating,
+    /// The identity is suspended: revoked until it comes back.
+    Suspended,
 
     /// The identity being called does not exist or is not valid.
     CalleeNotFound,
@@ -210,6 +218,10 @@ reasons! {
     EdgeClosed,
     /// A certificate authority was generated or taken over.
     AuthorityCreated,
+    /// Ready, and what may be in other hands was distrusted at once: requests may fail until all have the new one.
+    Compromised,
+    /// Certificates were put on a revocation list.
+    Revoked,
     /// The namespace was fenced.
     Fenced,
     /// The fence of the namespace was removed.

@@ -18,8 +18,8 @@ pub use common::{
 };
 pub use conditions::{ConditionType, Reason, find_condition, set_condition};
 pub use service_identity::{
-    CertificateStatus, IdentityCertificate, IdentitySigningKey, ServiceIdentity, ServiceIdentitySpec,
-    ServiceIdentityStatus, SigningKeyStatus,
+    CertificateStatus, IdentityCertificate, IdentityRotation, IdentitySigningKey, IssuedCertificate, RotationMode,
+    RotationStatus, RotationTarget, ServiceIdentity, ServiceIdentitySpec, ServiceIdentityStatus, SigningKeyStatus,
 };
 pub use trust_domain::{
     AcceptedAuthentication, AllowedName, AuthorityStatus, CeilingPort, CertificateAuthority, CertificateSettings,

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CertificateAlgorithm, LabelSelector, SigningAlgorithm};
@@ -23,6 +24,7 @@ use super::{CertificateAlgorithm, LabelSelector, SigningAlgorithm};
     validation = Rule::new("size(self.metadata.name) <= 63").message("the name of a ServiceIdentity has at most 63 characters"),
     validation = Rule::new("self.metadata.name != 'baseline'").message("the name baseline is taken by the NetworkPolicy ringfence-baseline: choose another"),
     validation = Rule::new("!has(self.spec.signingKey) || (has(self.spec.certificate) && has(self.spec.certificate.secretName) ? self.spec.certificate.secretName : self.metadata.name + '-tls') != (has(self.spec.signingKey.secretName) ? self.spec.signingKey.secretName : self.metadata.name + '-signing-key')").message("certificate and signingKey need a Secret each: give one of them another secretName"),
+    validation = Rule::new("!has(self.spec.rotation) || self.spec.rotation.target != 'SigningKey' || has(self.spec.signingKey)").message("there is no signing key to rotate: set signingKey, or target Certificate"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "SPIFFE ID", type_ = "string", json_path = ".status.spiffeID"),
@@ -88,6 +90,50 @@ pub struct ServiceIdentitySpec {
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub audiences: Option<Vec<String>>,
+
+    /// `true` revokes the identity: every edge of it is closed, its public keys leave every key set, its unexpired
+    /// certificates go on the revocation list of the CA that issued them (`crl.pem` in the ConfigMaps of its peers), and
+    /// its Secrets and its ConfigMap are deleted, so that its pods can't start again. It keeps its SPIFFE ID and its names.
+    /// Back on `false` it gets new keys. Connections that are open stay open, and a callee that does not read `crl.pem`
+    /// believes a certificate until it expires. Unset: `false`. Deleting the identity revokes its certificates too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
+
+    /// Asks once for another certificate or signing key, e.g. `{id: 2026-03-01-laptop, target: Certificate, mode:
+    /// Compromised}`. A new `id` asks again; what was done is in the status. Unset: nothing is asked for, and certificates
+    /// are renewed by age alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<IdentityRotation>,
+}
+
+/// A rotation that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityRotation {
+    /// Any name that was not used before, such as a date and a cause, e.g. `2026-03-01-laptop`. At most 63 characters.
+    #[schemars(length(min = 1, max = 63))]
+    pub id: String,
+    /// What is to be replaced.
+    pub target: RotationTarget,
+    /// How.
+    pub mode: RotationMode,
+}
+
+/// What a rotation replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RotationTarget {
+    /// The certificate, with its key.
+    Certificate,
+    /// The token-signing key.
+    SigningKey,
+}
+
+/// How a rotation goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RotationMode {
+    /// The key may be in other hands: it is distrusted at once, and replaced. All unexpired certificates of the identity go
+    /// on the revocation list, or the old key leaves every key set. Requests fail until the pods have the new one.
+    Compromised,
 }
 
 /// Settings of an identity's certificate.
@@ -141,9 +187,16 @@ pub struct ServiceIdentityStatus {
     /// The certificate in the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
+    /// Certificates that it had before and that may be valid still: they are revoked with it. Those that are on a
+    /// revocation list already are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous_certificates: Vec<IssuedCertificate>,
     /// The token-signing key in the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing_key: Option<SigningKeyStatus>,
+    /// The last rotation that was asked for and begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationStatus>,
 }
 
 /// The certificate in use.
@@ -154,12 +207,38 @@ pub struct CertificateStatus {
     pub secret_name: String,
     /// Serial number, in hexadecimal.
     pub serial: String,
+    /// Id of the CA generation that issued it, as the CA's Secret has it. Unset: one that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
     /// When it begins to be valid.
     pub not_before: Time,
     /// When it ends to be valid.
     pub not_after: Time,
     /// When it will be renewed.
     pub renewal_time: Time,
+}
+
+/// A rotation that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationStatus {
+    /// Its `id`.
+    pub id: String,
+    /// When what was there before was distrusted. Unset: the identity was new, and nothing was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedCertificate {
+    /// Serial number, in hexadecimal.
+    pub serial: String,
+    /// Id of the CA generation that issued it.
+    pub authority: String,
+    /// When it ends to be valid.
+    pub not_after: Time,
 }
 
 /// The token-signing key in use.

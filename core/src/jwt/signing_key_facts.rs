@@ -47,6 +47,8 @@ pub enum RegenerateReason {
     Malformed,
     /// The key is not the one that was recorded: someone put another one there.
     UnexpectedKey,
+    /// It may be in other hands: a rotation distrusts it.
+    Compromised,
     /// The key does not fit the algorithm that is asked for.
     AlgorithmChanged,
 }
@@ -163,6 +165,7 @@ impl RegenerateReason {
             Self::Missing => "Missing",
             Self::Malformed => "Malformed",
             Self::UnexpectedKey => "UnexpectedKey",
+            Self::Compromised => "Compromised",
             Self::AlgorithmChanged => "AlgorithmChanged",
         }
     }

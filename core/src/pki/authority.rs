@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use x509_parser::oid_registry::Oid;
 
 use super::certificate::{Certificate, CertificateError};
+use super::crl::{RevocationList, Revoked};
 use super::key::PrivateKey;
 use super::serial::SerialNumber;
 use super::sha256;
@@ -51,6 +52,8 @@ pub struct CaGeneration {
     key: PrivateKey,
     subject_key_id: Vec<u8>,
     subject_sha256: [u8; 32],
+    revoked: Vec<Revoked>,
+    revocation_list: Option<RevocationList>,
 }
 
 /// All generations of a trust domain, oldest first; at most one of them is active, and no two share an id.
@@ -107,7 +110,20 @@ impl CaGeneration {
         let id = generation_id(&certificate.serial(), certificate.spki_der());
         let subject_key_id = certificate.subject_key_id().unwrap_or_else(|| key_identifier(&key));
         let subject_sha256 = sha256(&[certificate.subject_der()]);
-        Ok(Self { id, phase, source, certificate, chain, root, key, subject_key_id, subject_sha256 })
+        let (revoked, revocation_list) = (Vec::new(), None);
+        Ok(Self {
+            id,
+            phase,
+            source,
+            certificate,
+            chain,
+            root,
+            key,
+            subject_key_id,
+            subject_sha256,
+            revoked,
+            revocation_list,
+        })
     }
 
     /// The first eight hexadecimal digits of SHA-256 over serial number and SubjectPublicKeyInfo: short, stable, and
@@ -127,6 +143,29 @@ impl CaGeneration {
     #[must_use]
     pub fn with_phase(self, phase: Phase) -> Self {
         Self { phase, ..self }
+    }
+
+    /// The same generation with another record of what is revoked, and the list that says so.
+    pub(crate) fn with_revocations(self, revoked: Vec<Revoked>, revocation_list: Option<RevocationList>) -> Self {
+        Self { revoked, revocation_list, ..self }
+    }
+
+    /// What it has issued and is revoked, the first one first.
+    #[must_use]
+    pub fn revoked(&self) -> &[Revoked] {
+        &self.revoked
+    }
+
+    /// Whether a certificate that it issued is revoked.
+    #[must_use]
+    pub fn is_revoked(&self, serial: &SerialNumber) -> bool {
+        self.revoked.iter().any(|entry| entry.serial == *serial)
+    }
+
+    /// The list that says what is revoked, if it has been signed and can be read.
+    #[must_use]
+    pub fn revocation_list(&self) -> Option<&RevocationList> {
+        self.revocation_list.as_ref()
     }
 
     /// Where it comes from.
@@ -351,7 +390,7 @@ pub(crate) fn certificate_params(
     Ok(params)
 }
 
-fn to_date_time(time: Timestamp) -> Result<time::OffsetDateTime, rcgen::Error> {
+pub(crate) fn to_date_time(time: Timestamp) -> Result<time::OffsetDateTime, rcgen::Error> {
     time::OffsetDateTime::from_unix_timestamp(time.as_second()).map_err(|_| rcgen::Error::Time)
 }
 

@@ -2,9 +2,10 @@
 //!
 //! | data key | holds |
 //! |---|---|
-//! | `generations.json` | a list, oldest first, of `{id, phase, source, notBefore, notAfter}`; times as RFC 3339 |
+//! | `generations.json` | a list, oldest first, of `{id, phase, source, notBefore, notAfter, revoked}`; times as RFC 3339; `revoked`, which may be missing, of `{serial, revokedAt, notAfter, cause}` |
 //! | `<id>.crt` | PEM: the authority's certificate, those above it in order, the root last |
 //! | `<id>.key` | PEM: its private key, PKCS#8 version 1 |
+//! | `<id>.crl` | PEM: its revocation list, once it has signed one |
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SecretData;
 use super::authority::{AssemblyError, CaGeneration, CaGenerations, CaSource, GenerationsError, Phase};
+use super::crl::{self, RevocationList, Revoked};
 use super::key::{KeyError, PrivateKey};
 use super::pem::{self, PemError};
 
@@ -89,7 +91,7 @@ impl CaGenerations {
             .map_err(|error| AuthoritySecretError::Index { detail: error.to_string() })?;
         let known: BTreeSet<String> = index
             .iter()
-            .flat_map(|entry| [certificate_key(&entry.id), private_key_key(&entry.id)])
+            .flat_map(|entry| [certificate_key(&entry.id), private_key_key(&entry.id), list_key(&entry.id)])
             .chain([INDEX.to_owned()])
             .collect();
         if let Some(key) = data.keys().find(|key| !known.contains(*key)) {
@@ -110,6 +112,9 @@ impl CaGenerations {
             let certificates: String = generation.path().iter().map(|certificate| certificate.to_pem()).collect();
             data.put(certificate_key(generation.id()), certificates);
             data.put(private_key_key(generation.id()), generation.key().to_pkcs8_pem().as_bytes());
+            if let Some(list) = generation.revocation_list() {
+                data.put(list_key(generation.id()), list.pem());
+            }
         }
         data
     }
@@ -123,6 +128,8 @@ struct Entry {
     source: CaSource,
     not_before: Timestamp,
     not_after: Timestamp,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revoked: Vec<Revoked>,
 }
 
 impl Entry {
@@ -133,6 +140,7 @@ impl Entry {
             source: generation.source(),
             not_before: generation.not_before(),
             not_after: generation.not_after(),
+            revoked: generation.revoked().to_vec(),
         }
     }
 }
@@ -155,8 +163,13 @@ fn read_generation(data: &SecretData, entry: &Entry) -> Result<CaGeneration, Aut
     ];
     match checks.into_iter().find(|(_, agrees)| !agrees) {
         Some((field, _)) => Err(AuthoritySecretError::Disagreement { key: crt, field }),
-        None => Ok(generation),
+        // A list that can't be read is signed anew: what is on it is on record.
+        None => Ok(generation.with_revocations(entry.revoked.clone(), read_list(data, &entry.id))),
     }
+}
+
+fn read_list(data: &SecretData, id: &str) -> Option<RevocationList> {
+    RevocationList::from_der(&pem::section(crl::LABEL, data.get(&list_key(id))?)?)
 }
 
 fn read<'a>(data: &'a SecretData, key: &str) -> Result<&'a [u8], AuthoritySecretError> {
@@ -169,6 +182,10 @@ fn certificate_key(id: &str) -> String {
 
 fn private_key_key(id: &str) -> String {
     format!("{id}.key")
+}
+
+fn list_key(id: &str) -> String {
+    format!("{id}.crl")
 }
 
 /// The data key with the list of generations.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use x509_parser::extensions::GeneralName;
 
 use super::SecretData;
-use super::authority::{CaGeneration, CaGenerations, Phase};
+use super::authority::{CLOCK_TOLERANCE, CaGeneration, CaGenerations, Phase};
 use super::certificate::Certificate;
 use super::key::{KeyError, PrivateKey};
 use super::pem::{self, PemError};
@@ -107,6 +107,12 @@ impl LeafFacts {
             canonical: data.get(TLS_CRT) == Some(text.as_bytes())
                 && data.get(TLS_KEY) == Some(key.to_pkcs8_pem().as_bytes()),
         })
+    }
+
+    /// When it was issued: certificates begin a little earlier, for verifiers whose clock is behind.
+    #[must_use]
+    pub fn issued_at(&self) -> Timestamp {
+        self.not_before.checked_add(CLOCK_TOLERANCE).unwrap_or(self.not_before)
     }
 
     /// The generation that signed the leaf, by its name and key identifier; not a retired one. Where a key has several

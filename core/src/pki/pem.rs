@@ -53,6 +53,14 @@ pub(crate) fn certificates(text: &[u8]) -> Result<Vec<Certificate>, PemError> {
     Ok(found)
 }
 
+/// The DER of a text that is one PEM section with this label, as [`encode`] writes it.
+pub(crate) fn section(label: &str, text: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let body = text.strip_prefix(&format!("-----BEGIN {label}-----\n"))?;
+    let body = body.strip_suffix(&format!("-----END {label}-----\n"))?;
+    STANDARD.decode(body.replace('\n', "")).ok()
+}
+
 /// Writes DER as one PEM section: base64 in lines of 64 characters, each ended by a line feed.
 pub(crate) fn encode(label: &str, der: &[u8]) -> String {
     std::mem::take(&mut *encode_secret(label, der))

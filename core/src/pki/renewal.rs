@@ -26,6 +26,10 @@ pub enum ReissueReason {
     Expired,
     /// No generation that is still trusted signed it.
     IssuerNotTrusted,
+    /// The leaf is on a revocation list.
+    Revoked,
+    /// Its key may be in other hands: a rotation distrusts it.
+    Compromised,
     /// DNS names, IP addresses or common name are not those of the profile.
     NamesChanged,
     /// The key's algorithm is not that of the profile.
@@ -63,6 +67,8 @@ impl ReissueReason {
             Self::NotYetValid => "NotYetValid",
             Self::Expired => "Expired",
             Self::IssuerNotTrusted => "IssuerNotTrusted",
+            Self::Revoked => "Revoked",
+            Self::Compromised => "Compromised",
             Self::NamesChanged => "NamesChanged",
             Self::AlgorithmChanged => "AlgorithmChanged",
             Self::IssuerSuperseded => "IssuerSuperseded",
@@ -175,6 +181,10 @@ fn has_no_trusted_issuer(input: &Input<'_>) -> bool {
     input.facts.issuer(input.generations).is_none()
 }
 
+fn is_revoked(input: &Input<'_>) -> bool {
+    input.facts.issuer(input.generations).is_some_and(|authority| authority.is_revoked(&input.facts.serial))
+}
+
 fn has_other_names(input: &Input<'_>) -> bool {
     let Input { facts, profile, .. } = input;
     facts.other_names
@@ -206,11 +216,12 @@ fn is_due(input: &Input<'_>) -> bool {
 type Objection = fn(&Input<'_>) -> bool;
 
 /// From "cannot serve" to "serves, but not for long".
-const CHAIN: [(ReissueReason, Objection); 9] = [
+const CHAIN: [(ReissueReason, Objection); 10] = [
     (ReissueReason::WrongIdentity, is_for_another_identity),
     (ReissueReason::NotYetValid, is_not_yet_valid),
     (ReissueReason::Expired, has_expired),
     (ReissueReason::IssuerNotTrusted, has_no_trusted_issuer),
+    (ReissueReason::Revoked, is_revoked),
     (ReissueReason::NamesChanged, has_other_names),
     (ReissueReason::AlgorithmChanged, has_another_algorithm),
     (ReissueReason::IssuerSuperseded, has_a_superseded_issuer),

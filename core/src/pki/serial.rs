@@ -1,6 +1,9 @@
 //! Serial numbers of certificates (RFC 5280, section 4.1.2.2).
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The serial number of a certificate: a positive integer of at most 20 octets, big-endian, without leading zeros.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +41,36 @@ impl From<&SerialNumber> for rcgen::SerialNumber {
     }
 }
 
+/// Text that is no serial number in the form in which they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a serial number in lower-case hexadecimal, two digits to an octet, of at most 20 octets")]
+pub struct SerialNumberError;
+
+impl FromStr for SerialNumber {
+    type Err = SerialNumberError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let octets: Option<Vec<u8>> = (0..text.len())
+            .step_by(2)
+            .map(|place| text.get(place..place + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok()))
+            .collect();
+        let serial = octets.filter(|octets| octets.len() <= 20).map(|octets| Self::from_be_bytes(&octets));
+        serial.filter(|serial| !serial.0.is_empty() && serial.to_string() == text).ok_or(SerialNumberError)
+    }
+}
+
+impl Serialize for SerialNumber {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SerialNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// Lower-case hexadecimal, two digits to an octet.
 impl fmt::Display for SerialNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,6 +95,15 @@ mod tests {
         let mut only_the_highest_bit = [0; 16];
         only_the_highest_bit[0] = 0x80;
         assert_eq!(SerialNumber::from_random(only_the_highest_bit).to_string(), "01");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_nothing_else() {
+        let serial = SerialNumber::from_be_bytes(&[0x0a, 0x80, 1]);
+        assert_eq!(serial.to_string().parse(), Ok(serial));
+        for text in ["", "a8001", "0A8001", "000a8001", "0x0a", "+a", "ää", &"11".repeat(21)] {
+            assert_eq!(text.parse::<SerialNumber>(), Err(SerialNumberError), "{text}");
+        }
     }
 
     #[test]

@@ -95,6 +95,18 @@ pub(crate) fn root_with(name: &str, algorithm: CertificateAlgorithm) -> CaGenera
     generation.with_phase(Phase::Active)
 }
 
+/// An active root as a user may bring it, that may sign certificates and no lists.
+pub(crate) fn root_without_crl_sign(name: &str) -> CaGeneration {
+    let key = key(CertificateAlgorithm::EcdsaP256);
+    let end = now().checked_add(SignedDuration::from_hours(24 * 365)).unwrap();
+    let mut params = super::authority::certificate_params(&serial(), now(), end).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let certificate = super::Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap();
+    CaGeneration::assemble(vec![certificate], key, Phase::Active, super::CaSource::Secret).unwrap()
+}
+
 /// An active intermediate.
 pub(crate) fn intermediate(name: &str, parent: &CaGeneration) -> CaGeneration {
     let algorithm = CertificateAlgorithm::EcdsaP256;

@@ -177,6 +177,11 @@ pub fn with_adopted(
         _ => generation,
     };
     let mut generations: Vec<CaGeneration> = earlier.map(stepped_down).collect();
+    // The same authority with other certificates above it has revoked what it has revoked.
+    let brought = match existing.and_then(|existing| existing.get(brought.id())) {
+        Some(known) => brought.with_revocations(known.revoked().to_vec(), known.revocation_list().cloned()),
+        None => brought,
+    };
     generations.push(brought.with_phase(Phase::Active));
     CaGenerations::new(generations).map(Some)
 }

@@ -47,7 +47,8 @@ pub fn domain_plan(world: &World, name: &str) -> Option<DomainPlan> {
     }
     let owner = Owner::of(domain.as_ref());
     let trust = world.generations(name).map_or(Step::Keep, |generations| {
-        let desired = trust_config_map(&world.settings.operator_namespace, name, generations, &owner);
+        let lists = world.revocation_lists([name]);
+        let desired = trust_config_map(&world.settings.operator_namespace, name, generations, lists, &owner);
         let key = NamespacedName::new(world.settings.operator_namespace.clone(), format!("{name}-trust"));
         let hash = config_map_hash(&desired);
         content_step(world.config_map(&key), desired, &hash, &owner, || name_taken("ConfigMap", &key))
@@ -70,16 +71,18 @@ pub fn authority_secret(operator_namespace: &str, domain: &str, generations: &Ca
     }
 }
 
-/// The ConfigMap with the roots and issuing CAs of a domain.
+/// The ConfigMap with the roots and issuing CAs of a domain, and the revocation lists of these and of all above.
 pub fn trust_config_map(
     operator_namespace: &str,
     domain: &str,
     generations: &CaGenerations,
+    lists: String,
     owner: &Owner,
 ) -> ConfigMap {
     let data = BTreeMap::from([
         ("roots.pem".to_owned(), roots_bundle(generations)),
         ("issuing.pem".to_owned(), issuing_bundle(generations)),
+        ("crl.pem".to_owned(), lists),
     ]);
     let mut config_map = ConfigMap { data: Some(data), ..ConfigMap::default() };
     let hash = config_map_hash(&config_map);

@@ -9,12 +9,13 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::fence::baseline_comes_first;
 use super::objects::{Owner, metadata};
+use super::rotation::is_distrusted;
 use super::{BASELINE, Step, content_step, name_taken, pending};
 use crate::access::{
     Edge, Grant, GrantSource, GrantTarget, JudgedPolicy, access_document, bundle_file, closed_policy, identity_policy,
     key_set_file,
 };
-use crate::api::{ConditionType, Enforcement, Reason, ServiceIdentity, TrustDomain};
+use crate::api::{ConditionType, Enforcement, Reason, RotationTarget, ServiceIdentity, TrustDomain};
 use crate::jwt::{PublicJwk, RegenerateReason, SigningKeyRewriteReason, jwks_json, why_regenerate};
 use crate::pki::{
     CaGenerations, Certificate, LeafFacts, LeafProfile, ReissueReason, RewriteReason, SecretData, SpiffeId, bundle_pem,
@@ -22,7 +23,7 @@ use crate::pki::{
 };
 use crate::world::{
     Identity, NamespacedName, OutputFacts, Problem, SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE, World,
-    config_map_hash, network_policy_hash,
+    config_map_hash, is_to_rotate, network_policy_hash,
 };
 
 /// Largest content of a Secret or ConfigMap that the API server takes, in bytes.
@@ -233,7 +234,18 @@ fn certificate_step(world: &World, identity: &Identity, now: Timestamp) -> Certi
             (Some(stored), Some((found.uid.clone(), found.resource_version.clone())))
         }
     };
-    if let Some(reason) = why_reissue(stored, &leaf_profile(identity), generations, &identity.uid, now) {
+    let object = world.service_identity(&identity.key);
+    if object.is_some_and(|object| is_to_rotate(object, RotationTarget::Certificate)) {
+        return CertificateStep::Blocked(pending("what may be in other hands is revoked first".to_owned()));
+    }
+    let distrusted = object.zip(stored.and_then(Result::ok)).is_some_and(|(object, leaf)| is_distrusted(object, leaf));
+    let reason = why_reissue(stored, &leaf_profile(identity), generations, &identity.uid, now);
+    if let Some(reason) = reason.or(distrusted.then_some(ReissueReason::Compromised)) {
+        let stored = stored.and_then(Result::ok).filter(|_| follows_from_a_change(reason));
+        if stored.is_some_and(|leaf| !world.is_on_record(&identity.key, leaf)) {
+            let message = "the certificate in use is put on record before another takes its place".to_owned();
+            return CertificateStep::Blocked(pending(message));
+        }
         return CertificateStep::Issue { reason, replaces };
     }
     let rewrite = stored.and_then(Result::ok).and_then(|facts| crate::pki::why_rewrite(facts, generations));
@@ -242,6 +254,18 @@ fn certificate_step(world: &World, identity: &Identity, now: Timestamp) -> Certi
         (Some(reason), Some(replaces)) => CertificateStep::Rewrite { reason, replaces },
         _ => CertificateStep::Keep,
     }
+}
+
+/// Whether a certificate may be issued anew for this reason soon after it was issued: before anybody has put it on record,
+/// so that it could not be revoked.
+fn follows_from_a_change(reason: ReissueReason) -> bool {
+    matches!(
+        reason,
+        ReissueReason::NamesChanged
+            | ReissueReason::AlgorithmChanged
+            | ReissueReason::IssuerSuperseded
+            | ReissueReason::DurationChanged
+    )
 }
 
 fn signing_key_step(world: &World, object: &ServiceIdentity, identity: &Identity) -> Option<SigningKeyStep> {
@@ -259,7 +283,10 @@ fn signing_key_step(world: &World, object: &ServiceIdentity, identity: &Identity
     let expected = recorded.filter(|recorded| recorded.secret_name == *name).map(|recorded| recorded.key_id.as_str());
     let expected = expected.filter(|_| stored.is_some());
     let replaces = found.map(|found| (found.uid.clone(), found.resource_version.clone()));
-    if let Some(reason) = why_regenerate(stored, *algorithm, expected) {
+    let kid = stored.and_then(Result::ok).map(|facts| facts.current.kid.as_str());
+    let rotates = is_to_rotate(object, RotationTarget::SigningKey) && kid.is_some() && kid == expected;
+    let reason = why_regenerate(stored, *algorithm, expected);
+    if let Some(reason) = reason.or(rotates.then_some(RegenerateReason::Compromised)) {
         return Some(SigningKeyStep::Generate { reason, replaces });
     }
     let rewrite = stored.and_then(Result::ok).and_then(crate::jwt::why_rewrite);
@@ -325,6 +352,7 @@ fn trust_data(
     let mut data = BTreeMap::from([
         ("callers.pem".to_owned(), roots_of(world, &calling)),
         ("callees.pem".to_owned(), roots_of(world, &called)),
+        ("crl.pem".to_owned(), world.revocation_lists(domains.iter().map(String::as_str))),
         ("access.json".to_owned(), access_document(identity, judged).to_json()),
     ]);
     for domain in &domains {

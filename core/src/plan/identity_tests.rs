@@ -185,15 +185,31 @@ fn another_signing_key_than_the_recorded_one_is_thrown_away() {
 fn an_identity_gets_the_keys_of_its_signers_and_the_bundles_of_its_peers_and_no_others() {
     let operator = at_rest();
     let files = |name: &str| trust(&operator, name).into_keys().collect::<Vec<_>>();
-    let always = ["access.json", "callees.pem", "callers.pem", "jwks.json"];
+    let always = ["access.json", "callees.pem", "callers.pem", "crl.pem", "jwks.json"];
     assert_eq!(
         files("settlement/payment"),
-        [always[0], "bundle.storefront.example.pem", always[1], always[2], "jwks.json", "jwks.storefront.order.json"]
+        [
+            always[0],
+            "bundle.storefront.example.pem",
+            always[1],
+            always[2],
+            always[3],
+            always[4],
+            "jwks.storefront.order.json"
+        ]
     );
     assert_eq!(files("settlement/delivery"), always, "nobody calls it");
     assert_eq!(
         files("storefront/order"),
-        [always[0], "bundle.settlement.example.pem", "bundle.storefront.example.pem", always[1], always[2], always[3]],
+        [
+            always[0],
+            "bundle.settlement.example.pem",
+            "bundle.storefront.example.pem",
+            always[1],
+            always[2],
+            always[3],
+            always[4]
+        ],
         "it calls payment, and inventory as everyone in storefront may"
     );
     let payment = trust(&operator, "settlement/payment");

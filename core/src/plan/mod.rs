@@ -9,7 +9,10 @@ mod fence;
 mod identity;
 mod objects;
 mod policy;
+mod revocation;
+mod rotation;
 mod status;
+mod suspension;
 
 #[cfg(test)]
 mod properties;
@@ -25,7 +28,11 @@ pub use identity::{
 };
 pub use objects::Owner;
 pub use policy::policy_status;
+pub use revocation::{OUTAGE_BUDGET, RevocationPlan, revise_lists, revocation_plan};
+pub use rotation::rolls_until;
 pub use status::{Outcome, PROPAGATION, identity_status};
+
+pub use suspension::{IDENTITY_FINALIZER, Leftover, SuspensionPlan, may_go, needs_finalizer, suspension_plan};
 
 use crate::world::{NamespacedName, OutputFacts, Problem};
 

@@ -4,6 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::identity::{identity_plan, leaf_of};
+use super::rotation::{rolling, rotation_status};
+use super::suspension::{SuspensionPlan, suspension_plan};
 use crate::access::widening;
 use crate::api::{
     CertificateStatus, ConditionType, Enforcement, Reason, ServiceIdentityStatus, SigningKeyStatus, set_condition,
@@ -130,6 +132,7 @@ fn is_informational(reason: Reason) -> bool {
             | Reason::WeakerGrant
             | Reason::RevocationUnavailable
             | Reason::PartiallyAccepted
+            | Reason::Compromised
     )
 }
 
@@ -146,6 +149,10 @@ pub fn identity_status(
     let mut conditions = Conditions::new(object.metadata.generation, &previous.conditions, now);
     conditions.problems(resolved.problems.iter().cloned());
     let Some(identity) = &resolved.identity else {
+        if let Some(plan) = suspension_plan(world, key, now) {
+            conditions.problems(outcome.problems.iter().cloned());
+            return Some(suspended(world, key, &plan, (object.metadata.generation, conditions), &previous, now));
+        }
         conditions.problems([Problem {
             condition: ConditionType::Programmed,
             reason: Reason::Pending,
@@ -164,20 +171,59 @@ pub fn identity_status(
         conditions.unprogrammed("outputs are being written");
     }
     conditions.problems(widened(world, identity));
+    let signing_key = signing_key(world, identity);
+    let kid = signing_key.as_ref().map(|key| key.key_id.as_str());
+    let rotation = rotation_status(world, key, kid, now);
+    conditions.problems(rolling(object, rotation.as_ref(), now));
     let (reason, message) = ready(world, identity);
+    let leaf = leaf_of(world, identity);
+    let previous_certificates = world.previous_certificates(&previous, leaf, now);
     Some(ServiceIdentityStatus {
         observed_generation: object.metadata.generation,
         conditions: conditions.finish(reason, message),
         spiffe_id: Some(identity.spiffe_id.to_string()),
-        certificate: leaf_of(world, identity).map(|leaf| CertificateStatus {
+        certificate: leaf.map(|leaf| CertificateStatus {
             secret_name: identity.tls_secret.clone(),
             serial: leaf.serial.to_string(),
+            authority: world.issued(leaf).map(|issued| issued.authority),
             not_before: Time(leaf.not_before),
             not_after: Time(leaf.not_after),
             renewal_time: Time(renewal_time(leaf.not_before, leaf.not_after, &identity.uid)),
         }),
-        signing_key: signing_key(world, identity),
+        previous_certificates,
+        signing_key,
+        rotation,
     })
+}
+
+/// The status of an identity that is suspended: what it still has, and what is on no list yet.
+fn suspended(
+    world: &World,
+    key: &NamespacedName,
+    plan: &SuspensionPlan,
+    (observed_generation, mut conditions): (Option<i64>, Conditions<'_>),
+    previous: &ServiceIdentityStatus,
+    now: Timestamp,
+) -> ServiceIdentityStatus {
+    conditions.problems(plan.problems());
+    if !plan.is_done() {
+        conditions.unprogrammed(&plan.left());
+    }
+    let is_there = |name: &String| world.secret(&NamespacedName::new(key.namespace.clone(), name.clone())).is_some();
+    let certificate = previous.certificate.clone().filter(|certificate| is_there(&certificate.secret_name));
+    let previous_certificates = match certificate {
+        Some(_) => previous.previous_certificates.clone(),
+        None => world.previous_certificates(previous, None, now),
+    };
+    ServiceIdentityStatus {
+        observed_generation,
+        conditions: conditions.finish(Reason::Ready, String::new()),
+        certificate,
+        previous_certificates,
+        signing_key: previous.signing_key.clone().filter(|key| is_there(&key.secret_name)),
+        spiffe_id: previous.spiffe_id.clone(),
+        rotation: previous.rotation.clone(),
+    }
 }
 
 fn signing_key(world: &World, identity: &Identity) -> Option<SigningKeyStatus> {

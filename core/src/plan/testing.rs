@@ -9,8 +9,9 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Resource;
 
 use super::{
-    AuthorityStep, BASELINE, CertificateStep, Outcome, SigningKeyStep, Step, domain_plan, fence_step, identity_plan,
-    identity_status, leaf_profile, make_authority, refused_step, signing_key_secret, tls_secret,
+    AuthorityStep, BASELINE, CertificateStep, Leftover, Outcome, SigningKeyStep, Step, authority_secret, domain_plan,
+    fence_step, identity_plan, identity_status, leaf_profile, make_authority, may_go, refused_step, revise_lists,
+    revocation_plan, signing_key_secret, suspension_plan, tls_secret,
 };
 use crate::jwt::signing_key_secret_data;
 use crate::jwt::testing::signing_key;
@@ -108,9 +109,15 @@ impl Operator {
 
     fn domain(&mut self, unit: &Unit, name: &str) {
         let Some(plan) = domain_plan(&self.world, name) else { return };
-        if let Some(generations) = make_authority(&plan.authority, &TestEntropy, now()).unwrap() {
-            let mut secret = Secret::default();
-            self.store("Secret", &mut secret, &None);
+        let made = make_authority(&plan.authority, &TestEntropy, now()).unwrap();
+        let known = self.world.authority(name).cloned();
+        let replaces = known.as_ref().map(|facts| (facts.uid.clone(), facts.resource_version.clone()));
+        let generations = made.or_else(|| Some(known?.generations.ok()?.as_ref().clone())).unwrap_or_default();
+        if let Some(generations) =
+            revise_lists(&generations, &revocation_plan(&self.world, name, now()), now()).unwrap()
+        {
+            let mut secret = authority_secret("ringfence-system", name, &generations);
+            self.store("Secret", &mut secret, &replaces);
             let facts = AuthorityFacts {
                 uid: secret.metadata.uid.unwrap(),
                 resource_version: secret.metadata.resource_version.unwrap(),
@@ -133,6 +140,21 @@ impl Operator {
     }
 
     fn identity(&mut self, unit: &Unit, key: &NamespacedName) {
+        if may_go(&self.world, key, now()) {
+            return self.forget("ServiceIdentity", &key.to_string());
+        }
+        if let Some(plan) = suspension_plan(&self.world, key, now()) {
+            let name = NamespacedName::new(key.namespace.clone(), format!("ringfence-{}", key.name));
+            self.network_policy(unit, &name, plan.network_policy);
+            for Leftover { kind, key, .. } in plan.leftovers {
+                self.log.push(format!("delete {kind} {key}"));
+                self.fold_own(
+                    unit,
+                    if kind == "Secret" { Change::Secret(key, None) } else { Change::ConfigMap(key, None) },
+                );
+            }
+            return self.report(key);
+        }
         let Some(plan) = identity_plan(&self.world, key, now()) else {
             let name = NamespacedName::new(key.namespace.clone(), format!("ringfence-{}", key.name));
             return self.network_policy(unit, &name, refused_step(&self.world, key));
@@ -175,6 +197,10 @@ impl Operator {
         if object.status != status {
             object.status = status;
             self.apply(Change::Identity(key.clone(), Some(Arc::new(object))));
+            // What is on record now may let something go on.
+            if identity_plan(&self.world, key, now()).is_some_and(|plan| !plan.is_done()) {
+                self.queue.insert(Unit::Identity(key.clone()));
+            }
         }
     }
 

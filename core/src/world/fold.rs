@@ -164,6 +164,7 @@ impl World {
         }
         let old = replace(&mut self.identities, &key, new);
         self.note_gone(old.as_ref(), self.identities.contains_key(&key));
+        self.note_withdrawn(&key, dirty);
         let new = self.identities.get(&key).cloned();
         if is_declared_alike(old.as_ref(), new.as_ref()) {
             return;
@@ -334,7 +335,10 @@ impl World {
             let callees = owners.iter().flat_map(|owner| self.peers_of(owner));
             dirty.units.extend(callees.collect::<BTreeSet<_>>().into_iter().map(Unit::Identity));
         }
-        dirty.units.extend(owners.into_iter().map(Unit::Identity));
+        for owner in owners {
+            self.note_withdrawn(&owner, dirty);
+            dirty.units.insert(Unit::Identity(owner));
+        }
     }
 
     fn fold_authority(&mut self, domain: &str, new: Option<AuthorityFacts>, dirty: &mut Dirty) {
@@ -347,7 +351,11 @@ impl World {
         {
             return;
         }
+        let lists = |facts: Option<&AuthorityFacts>| {
+            facts.and_then(|facts| facts.generations.as_ref().ok()).map(|generations| generations.lists_pem())
+        };
         let old = replace(&mut self.authorities, domain, new);
+        let relisted = lists(old.as_ref()) != lists(self.authorities.get(domain));
         match (old, self.authorities.contains_key(domain)) {
             (None, false) => return,
             (Some(old), false) => self.gone.remember(&old.uid),
@@ -355,7 +363,13 @@ impl World {
         }
         dirty.units.insert(Unit::Domain(domain.to_owned()));
         dirty.units.extend(self.children_of(domain).map(Unit::Domain));
-        let members: Vec<NamespacedName> = self.identities_of(domain).map(|identity| identity.key.clone()).collect();
+        dirty.units.extend(self.withdrawn_from(domain).into_iter().map(Unit::Identity));
+        // Who is below checks its whole chain.
+        let below = if relisted { self.descendants_of(domain) } else { BTreeSet::new() };
+        dirty.units.extend(below.iter().cloned().map(Unit::Domain));
+        let domains = below.iter().map(String::as_str).chain([domain]);
+        let members = domains.flat_map(|domain| self.identities_of(domain)).map(|identity| identity.key.clone());
+        let members: BTreeSet<NamespacedName> = members.collect();
         let peers = members.iter().flat_map(|member| self.peers_of(member)).collect::<BTreeSet<_>>();
         dirty.units.extend(members.into_iter().chain(peers).map(Unit::Identity));
     }
@@ -368,7 +382,7 @@ impl World {
     }
 
     /// The domains below a domain, which see each change of their chain of parents; itself where they form a cycle.
-    fn descendants_of(&self, parent: &str) -> BTreeSet<String> {
+    pub(crate) fn descendants_of(&self, parent: &str) -> BTreeSet<String> {
         let mut found: BTreeSet<String> = BTreeSet::new();
         let mut next: Vec<String> = self.children_of(parent).collect();
         while let Some(child) = next.pop() {

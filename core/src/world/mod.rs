@@ -14,6 +14,7 @@ mod membership;
 mod objects;
 mod outputs;
 mod resolve;
+mod revocation;
 mod selectors;
 mod settle;
 mod stored;
@@ -36,6 +37,9 @@ pub use outputs::{
     AUTHORITY_SECRET_TYPE, ContentHash, ForeignPolicy, HASH_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, OutputFacts,
     SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE, config_map_hash, content_hash, network_policy_hash,
 };
+
+pub use revocation::{KEPT_CERTIFICATES, Unrevoked};
+pub(crate) use revocation::{is_to_rotate, whole_second};
 
 use crate::access::JudgedPolicy;
 use crate::api::{AccessPolicy, ConditionType, Reason, ServiceIdentity, TrustDomain};
@@ -157,6 +161,8 @@ pub struct World {
     claim_sequence: Option<u64>,
     resolved: BTreeMap<NamespacedName, ResolvedIdentity>,
     judged: BTreeMap<NamespacedName, Arc<JudgedPolicy>>,
+    /// Identities with certificates that are to be revoked.
+    withdrawn: BTreeSet<NamespacedName>,
     index: index::Index,
 }
 

@@ -89,6 +89,11 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn identity(&mut self) -> Option<Identity> {
         let (domain, trust_domain) = self.domain()?;
+        if self.object.spec.suspended {
+            let message = "every edge is closed, its certificates are revoked, and its Secrets are deleted; with suspended: false it gets new keys".to_owned();
+            self.problem(ConditionType::Suspended, Reason::Suspended, message);
+            return None;
+        }
         if let Some(fault) = self.object.fault() {
             return self.refuse(Reason::Invalid, fault);
         }

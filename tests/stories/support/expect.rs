@@ -122,19 +122,27 @@ impl Bystanders {
         assert_eq!(self.look(story).await, self.before, "something else changed");
     }
 
-    /// UID and version of everything that was written for them.
+    /// UID and version of everything that was written for them. What they know their peers by may be written again with
+    /// a new revocation list, because someone else was deleted, and with nothing else.
     async fn look(&self, story: &Story) -> BTreeMap<String, String> {
         let mut seen = BTreeMap::new();
         for name in ["bystander", "companion"] {
             for secret in [format!("{name}-tls"), format!("{name}-signing-key")] {
                 version(&mut seen, &story.api::<Secret>(&self.namespace), &secret).await;
             }
-            version(&mut seen, &story.api::<ConfigMap>(&self.namespace), &format!("{name}-trust")).await;
+            trust(&mut seen, &story.api::<ConfigMap>(&self.namespace), &format!("{name}-trust")).await;
             version(&mut seen, &story.api::<NetworkPolicy>(&self.namespace), &format!("ringfence-{name}")).await;
         }
         version(&mut seen, &story.api::<NetworkPolicy>(&self.namespace), "ringfence-baseline").await;
         seen
     }
+}
+
+async fn trust(seen: &mut BTreeMap<String, String>, api: &Api<ConfigMap>, name: &str) {
+    let found = api.get_opt(name).await.unwrap().unwrap_or_default();
+    let mut files = found.data.unwrap_or_default();
+    files.remove("crl.pem");
+    seen.insert(format!("ConfigMap {name}"), format!("{:?} {files:?}", found.metadata.uid));
 }
 
 async fn version<K>(seen: &mut BTreeMap<String, String>, api: &Api<K>, name: &str)
