@@ -1,5 +1,6 @@
 //! Traces: one tree for each look at something declared.
 
+use kube::api::{Patch, PatchParams};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use ringfence_core::api::ServiceIdentity;
@@ -76,7 +77,11 @@ async fn what_is_still_to_be_sent_is_sent_when_the_operator_ends() {
     let last = |span: &Span| words(span) == "write create Secret storefront last-tls done";
     assert!(observed.collector.spans().iter().any(last));
     assert!(observed.operator.log().contains("told to stop"), "it ended in order");
-    remove(&observed.story.api::<ServiceIdentity>("storefront"), "last").await;
+    // Nobody is left to release it.
+    let api = observed.story.api::<ServiceIdentity>("storefront");
+    let released = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    api.patch("last", &PatchParams::default(), &released).await.unwrap();
+    remove(&api, "last").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
