@@ -25,6 +25,7 @@ use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
 use super::error::{Error, write_failed};
+use super::members::Access;
 use super::queue::Ended;
 use super::report::{Reported, report};
 use super::write::{Written, delete, write};
@@ -54,13 +55,20 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         again: None,
         events: Vec::new(),
     };
-    let (plan, refused) = {
+    let (plan, refused, access) = {
         let world = context.world();
-        (identity_plan(&world, key, pass.now), refused_step(&world, key))
+        let access = context.members.access(&world, &key.namespace);
+        // When it is gone, nothing waits any more.
+        if access == Access::Awaited && world.service_identity(key).is_some() {
+            return Ended::Done;
+        }
+        (identity_plan(&world, key, pass.now), refused_step(&world, key), access)
     };
-    match &plan {
-        Some(plan) => pass.carry_out(plan).await,
-        None => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
+    match (&plan, access) {
+        (_, Access::Awaited) => {}
+        (_, Access::Closed(problem)) => pass.outcome.problems.extend(problem),
+        (Some(plan), Access::Open) => pass.carry_out(plan).await,
+        (None, Access::Open) => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
     }
     pass.report().await
 }
@@ -246,6 +254,10 @@ impl Pass<'_> {
 
     async fn trust(&mut self, plan: &IdentityPlan) {
         let Step::Write { desired, replaces, drift } = &plan.trust else { return };
+        if let Some(unseen) = self.unseen_peer() {
+            self.outcome.problems.push(unseen);
+            return;
+        }
         let output = self.output("ConfigMap", &plan.identity.trust_config_map());
         let drift = *drift || replaces.is_none() && self.context.memory().was_in_place(&self.unit, &output);
         if drift && self.leaves_alone(&output) {
@@ -255,6 +267,24 @@ impl Pass<'_> {
         let fold = |key, object: &ConfigMap| Change::ConfigMap(key, Some(object.into()));
         let result = result.map_err(Error::from).map(|written| self.fold_content(written, &output, drift, fold));
         self.conclude(result);
+    }
+
+    /// Why the keys of all peers are not known: one of them may be in a Secret that is not seen yet, and would seem to be
+    /// missing.
+    fn unseen_peer(&self) -> Option<Problem> {
+        let world = self.context.world();
+        let namespaces: BTreeSet<String> = world.peers_of(self.key).into_iter().map(|peer| peer.namespace).collect();
+        let unseen = |namespace: &&String| {
+            matches!(self.context.members.access(&world, namespace), Access::Awaited | Access::Closed(Some(_)))
+        };
+        namespaces.iter().find(unseen).map(|namespace| Problem {
+            condition: ConditionType::Programmed,
+            reason: Reason::Pending,
+            message: format!(
+                "namespace {namespace}, which it has to do with, is not seen yet: ConfigMap {}-trust waits for it",
+                self.key.name
+            ),
+        })
     }
 
     async fn network_policy(&mut self, name: String, step: &Step<NetworkPolicy>) {

@@ -19,6 +19,8 @@ mod health;
 mod identity;
 mod lease;
 mod malformed;
+mod member;
+mod members;
 mod policy;
 mod queue;
 mod report;
@@ -31,7 +33,8 @@ use std::time::Duration;
 
 pub use clock::{Clock, Now};
 pub use entropy::SystemEntropy;
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
+use futures::stream::BoxStream;
 pub use health::Health;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
@@ -40,11 +43,12 @@ use ringfence_core::pki::Entropy;
 use ringfence_core::world::{Settings, Unit, World};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, info, info_span, warn};
 
 use context::Context;
 use gate::Gate;
 use lease::Lease;
+use members::Watches;
 use queue::Ended;
 use watch::Seen;
 
@@ -116,11 +120,11 @@ impl Operator {
         };
         let client: Client = ClientBuilder::try_from(self.config)?.with_layer(&self.clock).with_layer(&gate).build();
         let events = events::Events::new(client.clone());
-        let (seen, watches) = watch::all(&client, &namespace);
+        let watches = watch::all(&client, &namespace);
         let world = World::new(self.settings);
         let context = Arc::new(Context::new(client, self.clock, self.entropy, events, world));
         let (mut tasks, listed) = (JoinSet::new(), CancellationToken::new());
-        let folding = fold(Arc::clone(&context), seen, watches, self.health, listed.clone());
+        let folding = fold(Arc::clone(&context), watches, self.health, listed.clone());
         let until = stop.clone();
         tasks.spawn(async move {
             until.run_until_cancelled(folding).await;
@@ -183,22 +187,26 @@ async fn take_part(
     Ok(())
 }
 
-/// Folds everything that the watches tell. Nothing is planned before each of them has told all there is: a restart must
-/// not take what it has not yet seen for missing. Nor is it while another replica leads: this one only keeps its world warm.
+/// Folds everything that the watches tell. Nothing is planned before each of them has told all there is, and nothing in
+/// a namespace before its own have: a restart must not take what it has not yet seen for missing. Nor is it while another
+/// replica leads: this one only keeps its world warm.
 async fn fold(
     context: Arc<Context>,
-    mut seen: impl futures::Stream<Item = Seen> + Unpin,
-    watches: usize,
+    watches: Vec<BoxStream<'static, Seen>>,
     health: Health,
     all_listed: CancellationToken,
 ) {
-    let mut listed = 0;
-    while let Some(seen) = seen.next().await {
+    let mut unlisted = watches.len();
+    let mut watches = Watches::new(watches);
+    while let Some(seen) = watches.next(&context).await {
         match seen {
             Seen::Changed(changes) => {
                 changes.iter().for_each(|change| malformed::forget(&context, change));
                 let mut world = context.world();
                 let touched: BTreeSet<Unit> = changes.into_iter().flat_map(|change| world.apply(change)).collect();
+                if unlisted == 0 {
+                    look_at_members(&context, &world, &touched);
+                }
                 // Whoever sees this world sees also what is still to be done about it.
                 if context.leads() {
                     context.queue.add(touched);
@@ -206,13 +214,40 @@ async fn fold(
             }
             Seen::Malformed { plural, key, error } => malformed::seen(&context, plural, key, error).await,
             Seen::Listed => {
-                listed += 1;
-                if listed == watches {
-                    info!("everything is listed: the operator is ready");
-                    health.set_ready();
-                    all_listed.cancel();
+                unlisted -= 1;
+                if unlisted == 0 {
+                    let world = context.world();
+                    look_at_members(&context, &world, &world.all_units());
                 }
             }
+            Seen::Entered(namespace) => {
+                let world = context.world();
+                context.members.note_seen(&namespace);
+                if context.leads() {
+                    context.queue.add(world.units_on_entry(&namespace));
+                }
+            }
+            Seen::Withheld(namespace) => {
+                let why = members::withheld(&namespace);
+                warn!("{why}");
+                context.members.note_refused(&namespace, why);
+                if context.leads() {
+                    context.queue.add(context.world().units_on_entry(&namespace));
+                }
+            }
+        }
+        if unlisted == 0 && !all_listed.is_cancelled() && context.members.all_seen() {
+            info!("everything is listed: the operator is ready");
+            health.set_ready();
+            all_listed.cancel();
+        }
+    }
+}
+
+fn look_at_members(context: &Context, world: &World, touched: &BTreeSet<Unit>) {
+    for unit in touched {
+        if let Unit::Member(namespace) = unit {
+            context.members.look(world, namespace);
         }
     }
 }
@@ -239,6 +274,9 @@ async fn work(context: Arc<Context>, stop: CancellationToken) {
 async fn reconcile(context: &Context, unit: &Unit) -> Ended {
     match unit {
         Unit::Domain(name) => domain::reconcile(context, name).instrument(info_span!("trust_domain", name)).await,
+        Unit::Member(namespace) => {
+            member::reconcile(context, namespace).instrument(info_span!("member", namespace)).await
+        }
         Unit::Fence(namespace) => fence::reconcile(context, namespace).instrument(info_span!("fence", namespace)).await,
         Unit::Identity(key) => identity::reconcile(context, key).instrument(info_span!("service_identity", %key)).await,
         Unit::Policy(key) => policy::reconcile(context, key).instrument(info_span!("access_policy", %key)).await,

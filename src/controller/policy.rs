@@ -11,6 +11,7 @@ use ringfence_core::world::{NamespacedName, Unit};
 use tracing::warn;
 
 use super::context::Context;
+use super::members::Access;
 use super::queue::Ended;
 use super::report::{Reported, report};
 
@@ -64,7 +65,11 @@ fn waits(context: &Context, key: &NamespacedName) -> bool {
     // An identity that gets through meanwhile finds this locked, and then its policy among those that wait.
     let mut memory = context.memory();
     let mut identities = world.judged(key).into_iter().flat_map(|judged| judged.identities());
-    let pending = identities.find(|identity| context.queue.is_pending(&Unit::Identity((*identity).clone())));
+    let pending = identities.find(|identity| {
+        context.queue.is_pending(&Unit::Identity((*identity).clone()))
+            || world.service_identity(identity).is_some()
+                && context.members.access(&world, &identity.namespace) == Access::Awaited
+    });
     if let Some(pending) = pending {
         memory.waiting.entry(pending.clone()).or_default().insert(key.clone());
     }

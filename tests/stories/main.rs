@@ -16,6 +16,7 @@ mod ownership;
 mod pitfalls;
 mod ports;
 mod restart;
+mod rights;
 mod shop;
 mod status;
 mod support;
