@@ -57,18 +57,16 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
     };
     let (plan, refused, access) = {
         let world = context.world();
-        let access = context.members.access(&world, &key.namespace);
-        // When it is gone, nothing waits any more.
-        if access == Access::Awaited && world.service_identity(key).is_some() {
+        if context.members.awaits(&world, key) {
             return Ended::Done;
         }
+        let access = context.members.access(&world, &key.namespace);
         (identity_plan(&world, key, pass.now), refused_step(&world, key), access)
     };
     match (&plan, access) {
-        (_, Access::Awaited) => {}
-        (_, Access::Closed(problem)) => pass.outcome.problems.extend(problem),
         (Some(plan), Access::Open) => pass.carry_out(plan).await,
         (None, Access::Open) => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
+        (_, closed) => pass.outcome.problems.extend(closed.problem()),
     }
     pass.report().await
 }
@@ -254,9 +252,9 @@ impl Pass<'_> {
 
     async fn trust(&mut self, plan: &IdentityPlan) {
         let Step::Write { desired, replaces, drift } = &plan.trust else { return };
-        if let Some(unseen) = self.unseen_peer() {
-            self.outcome.problems.push(unseen);
-            return;
+        let unseen = self.context.members.unseen_peer(&self.context.world(), self.key);
+        if unseen.is_some() {
+            return self.outcome.problems.extend(unseen);
         }
         let output = self.output("ConfigMap", &plan.identity.trust_config_map());
         let drift = *drift || replaces.is_none() && self.context.memory().was_in_place(&self.unit, &output);
@@ -267,24 +265,6 @@ impl Pass<'_> {
         let fold = |key, object: &ConfigMap| Change::ConfigMap(key, Some(object.into()));
         let result = result.map_err(Error::from).map(|written| self.fold_content(written, &output, drift, fold));
         self.conclude(result);
-    }
-
-    /// Why the keys of all peers are not known: one of them may be in a Secret that is not seen yet, and would seem to be
-    /// missing.
-    fn unseen_peer(&self) -> Option<Problem> {
-        let world = self.context.world();
-        let namespaces: BTreeSet<String> = world.peers_of(self.key).into_iter().map(|peer| peer.namespace).collect();
-        let unseen = |namespace: &&String| {
-            matches!(self.context.members.access(&world, namespace), Access::Awaited | Access::Closed(Some(_)))
-        };
-        namespaces.iter().find(unseen).map(|namespace| Problem {
-            condition: ConditionType::Programmed,
-            reason: Reason::Pending,
-            message: format!(
-                "namespace {namespace}, which it has to do with, is not seen yet: ConfigMap {}-trust waits for it",
-                self.key.name
-            ),
-        })
     }
 
     async fn network_policy(&mut self, name: String, step: &Step<NetworkPolicy>) {

@@ -13,7 +13,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use ringfence_core::api::{ConditionType, Reason};
 use ringfence_core::plan::{MEMBER_ROLE, Step, is_entered, member_step};
-use ringfence_core::world::{MEMBER_BINDING, Problem, World};
+use ringfence_core::world::{MEMBER_BINDING, NamespacedName, Problem, World};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -59,6 +59,13 @@ pub(super) enum Access {
     Awaited,
     /// Nothing: it is in no domain, or it can't be entered.
     Closed(Option<Problem>),
+}
+
+impl Access {
+    /// Why nothing can be done, where somebody is to be told.
+    pub(super) fn problem(self) -> Option<Problem> {
+        if let Self::Closed(problem) = self { problem } else { None }
+    }
 }
 
 impl Members {
@@ -123,6 +130,27 @@ impl Members {
             _ if world.domain_of(namespace).is_some() || state.entered.contains(namespace) => Access::Awaited,
             _ => Access::Closed(None),
         }
+    }
+
+    /// Whether the turn of an identity is yet to come. Nothing waits for one that is gone.
+    pub(super) fn awaits(&self, world: &World, identity: &NamespacedName) -> bool {
+        world.service_identity(identity).is_some() && self.access(world, &identity.namespace) == Access::Awaited
+    }
+
+    /// Why the keys of an identity's peers are not all known: one of them may be in a Secret that is not seen yet, and would
+    /// seem to be missing.
+    pub(super) fn unseen_peer(&self, world: &World, identity: &NamespacedName) -> Option<Problem> {
+        let namespaces: BTreeSet<String> = world.peers_of(identity).into_iter().map(|peer| peer.namespace).collect();
+        let unseen =
+            |namespace: &&String| matches!(self.access(world, namespace), Access::Awaited | Access::Closed(Some(_)));
+        namespaces.iter().find(unseen).map(|namespace| Problem {
+            condition: ConditionType::Programmed,
+            reason: Reason::Pending,
+            message: format!(
+                "namespace {namespace}, which it has to do with, is not seen yet: ConfigMap {}-trust waits for it",
+                identity.name
+            ),
+        })
     }
 
     /// Why a namespace can't be entered, if it can't.
@@ -277,7 +305,7 @@ pub(super) fn withheld(namespace: &str) -> String {
 mod tests {
     use k8s_openapi::api::rbac::v1::RoleBinding;
     use ringfence_core::api::TrustDomain;
-    use ringfence_core::world::{Change, NamespaceFacts, NamespacedName, Settings};
+    use ringfence_core::world::{Change, NamespaceFacts, Settings};
     use serde_json::json;
 
     use super::*;

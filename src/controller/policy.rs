@@ -11,7 +11,6 @@ use ringfence_core::world::{NamespacedName, Unit};
 use tracing::warn;
 
 use super::context::Context;
-use super::members::Access;
 use super::queue::Ended;
 use super::report::{Reported, report};
 
@@ -66,9 +65,7 @@ fn waits(context: &Context, key: &NamespacedName) -> bool {
     let mut memory = context.memory();
     let mut identities = world.judged(key).into_iter().flat_map(|judged| judged.identities());
     let pending = identities.find(|identity| {
-        context.queue.is_pending(&Unit::Identity((*identity).clone()))
-            || world.service_identity(identity).is_some()
-                && context.members.access(&world, &identity.namespace) == Access::Awaited
+        context.queue.is_pending(&Unit::Identity((*identity).clone())) || context.members.awaits(&world, identity)
     });
     if let Some(pending) = pending {
         memory.waiting.entry(pending.clone()).or_default().insert(key.clone());
