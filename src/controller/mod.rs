@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod fence;
 mod gate;
+mod gone;
 mod health;
 mod identity;
 mod lease;
@@ -278,6 +279,7 @@ async fn reconcile(context: &Context, unit: &Unit) -> Ended {
             member::reconcile(context, namespace).instrument(info_span!("member", namespace)).await
         }
         Unit::Fence(namespace) => fence::reconcile(context, namespace).instrument(info_span!("fence", namespace)).await,
+        Unit::Identity(key) if gone::is_gone(context, key).await => Ended::Done,
         Unit::Identity(key) => identity::reconcile(context, key).instrument(info_span!("service_identity", %key)).await,
         Unit::Policy(key) => policy::reconcile(context, key).instrument(info_span!("access_policy", %key)).await,
     }
