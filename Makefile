@@ -24,7 +24,8 @@ cluster-down: ## End that cluster, and everything in it
 
 test: ## Run all tests; those that need pods need root
 	@if [ "$$(id -u)" -eq 0 ]; then tests/cluster/install-packages; fi
-	$(CARGO) test --workspace
+	@logs=$$(mktemp -d) && trap 'rm -r "$$logs"' EXIT && export RINGFENCE_AUDIT_LOGS="$$logs" \
+	  && $(CARGO) test --workspace && $(CARGO) test --test rights -- --ignored
 
 bench: ## Measure against a bare client on the same machine
 	$(CARGO) bench --package ringfence

@@ -34,11 +34,11 @@ impl Bench {
         let started = tokio::task::spawn_blocking(|| {
             let cluster = Cluster::start(&Options::default()).unwrap();
             cluster.install_kinds().unwrap();
-            cluster
+            let kubeconfig = cluster.install_rights().unwrap();
+            (cluster, kubeconfig)
         });
-        let cluster = started.await.unwrap();
+        let (cluster, kubeconfig) = started.await.unwrap();
         let client = client(cluster.kubeconfig()).await;
-        let kubeconfig = cluster.kubeconfig_for(OPERATOR_USER, &["system:masters"]).unwrap();
         let operator = Command::new(env!("CARGO_BIN_EXE_ringfence"))
             .args(["operator", "--health-address", "127.0.0.1:0", "--metrics-address", "off", "--log", "warn"])
             .env("KUBECONFIG", kubeconfig)

@@ -114,6 +114,7 @@ pub(crate) fn forget(world: &mut World, kind: &str, name: &str) -> BTreeSet<Unit
         "Secret" => Change::Secret(key(name), None),
         "ConfigMap" => Change::ConfigMap(key(name), None),
         "NetworkPolicy" => Change::NetworkPolicy(key(name), None),
+        "RoleBinding" => Change::RoleBinding(key(name), None),
         other => panic!("nothing of kind {other} goes"),
     })
 }
@@ -122,6 +123,7 @@ pub(crate) fn forget(world: &mut World, kind: &str, name: &str) -> BTreeSet<Unit
 pub(crate) fn in_words(units: &BTreeSet<Unit>) -> Vec<String> {
     let words = units.iter().map(|unit| match unit {
         Unit::Domain(name) => format!("domain {name}"),
+        Unit::Member(namespace) => format!("member {namespace}"),
         Unit::Fence(namespace) => format!("fence {namespace}"),
         Unit::Identity(key) => format!("identity {key}"),
         Unit::Policy(key) => format!("policy {key}"),

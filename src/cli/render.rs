@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use kube::ResourceExt;
 use ringfence_core::plan::{
-    BASELINE, FenceStep, Outcome, Step, fence_step, identity_plan, identity_status, leaf_profile, policy_status,
+    BASELINE, FenceStep, MemberStep, Outcome, Step, fence_step, identity_plan, identity_status, leaf_profile,
+    member_step, policy_status,
 };
 use ringfence_core::world::{
     Change, DNS_NAMESPACE, DNS_SERVICE, NamespaceFacts, NamespacedName, PodFacts, ServiceFacts, Unit, World,
@@ -48,6 +49,11 @@ impl Render {
         let mut refused = false;
         for unit in world.all_units() {
             match &unit {
+                Unit::Member(namespace) => {
+                    if let MemberStep { step: Step::Write { desired, .. }, .. } = member_step(&world, namespace) {
+                        documents.push(serde_json::to_value(&desired)?);
+                    }
+                }
                 Unit::Fence(namespace) => {
                     if let FenceStep { step: Step::Write { desired, .. }, .. } = fence_step(&world, namespace) {
                         documents.push(serde_json::to_value(&desired)?);

@@ -13,6 +13,7 @@ use ringfence_core::world::{Change, NamespacedName, Problem, Unit, World};
 use super::clock::Clock;
 use super::contest::{Contests, Output};
 use super::events::Events;
+use super::members::Members;
 use super::metrics::Metrics;
 use super::queue::Queue;
 
@@ -25,6 +26,7 @@ pub(super) struct Context {
     pub(super) metrics: Metrics,
     pub(super) queue: Queue,
     leads: AtomicBool,
+    pub(super) members: Members,
     world: Mutex<World>,
     memory: Mutex<Memory>,
 }
@@ -81,8 +83,8 @@ impl Context {
         world: World,
     ) -> Self {
         let (world, memory) = (Mutex::new(world), Mutex::default());
-        let (queue, leads) = (Queue::default(), AtomicBool::new(false));
-        Self { client, clock, entropy, events, metrics, queue, leads, world, memory }
+        let (queue, members, leads) = (Queue::default(), Members::default(), AtomicBool::new(false));
+        Self { client, clock, entropy, events, metrics, queue, members, leads, world, memory }
     }
 
     /// From now on everything that is touched is queued, and everything is touched once. Returns how much that is.
@@ -195,6 +197,6 @@ mod tests {
         let next = || async { tokio::time::timeout(Duration::from_secs(1), context.queue.next()).await.ok() };
         assert_eq!(next().await, None, "a status alone is our own word");
         context.fold_own(&unit, [order(2, 12, &["shop.example.com"])]);
-        assert!([next().await, next().await].contains(&Some(unit)), "the watch will tell nothing new");
+        assert!([next().await, next().await, next().await].contains(&Some(unit)), "the watch will tell nothing new");
     }
 }

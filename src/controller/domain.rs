@@ -314,6 +314,7 @@ impl Pass<'_> {
         let fences = self.context.world().namespaces_of(self.name);
         let contests = fences.iter().filter_map(|namespace| super::fence::contest(self.context, namespace));
         self.outcome.problems.extend(contests);
+        self.outcome.problems.extend(fences.iter().filter_map(|namespace| self.context.members.problem(namespace)));
         let (object, status) = {
             let world = self.context.world();
             let Some(object) = world.domain(self.name).cloned() else { return Ended::Done };

@@ -7,13 +7,17 @@ use ringfence_core::world::{Change, NamespacedName, Problem, Unit};
 
 use super::contest::{Output, contested};
 use super::context::Context;
+use super::members::Access;
 use super::queue::Ended;
 use super::trace;
 use super::write::{Written, delete, write};
 
 /// Brings the baseline of one namespace to what is declared.
 pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
-    let FenceStep { domain, step, waiting_for } = trace::plan().in_scope(|| fence_step(&context.world(), namespace));
+    let (FenceStep { domain, step, waiting_for }, access) = trace::plan().in_scope(|| {
+        let world = context.world();
+        (fence_step(&world, namespace), context.members.access(&world, namespace))
+    });
     let key = NamespacedName::new(namespace, BASELINE);
     let unit = Unit::Fence(namespace.to_owned());
     let output = ("NetworkPolicy", key.clone());
@@ -24,6 +28,8 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
             return Ended::Done;
         }
         Step::Blocked(_) => return Ended::Done,
+        // Its turn comes when the operator has its rights there.
+        _ if access != Access::Open => return Ended::Done,
         // Its turn comes when the NetworkPolicies of the identities are there.
         Step::Write { .. } if !waiting_for.is_empty() => return Ended::Done,
         Step::Delete { uid } => match delete::<NetworkPolicy>(&context.client, namespace, BASELINE, &uid).await {

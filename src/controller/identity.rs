@@ -28,6 +28,7 @@ use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
 use super::error::{Error, write_failed};
+use super::members::Access;
 use super::queue::Ended;
 use super::report::{Reported, report};
 use super::trace;
@@ -58,21 +59,27 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         again: None,
         events: Vec::new(),
     };
+    if context.members.awaits(&context.world(), key) {
+        return Ended::Done;
+    }
     if may_go(&context.world(), key, pass.now) {
         return pass.release().await;
     }
-    let (plan, refused, suspension) = trace::plan().in_scope(|| {
+    let (plan, refused, suspension, access) = trace::plan().in_scope(|| {
         let world = context.world();
-        (identity_plan(&world, key, pass.now), refused_step(&world, key), suspension_plan(&world, key, pass.now))
+        let access = context.members.access(&world, &key.namespace);
+        let (plan, refused) = (identity_plan(&world, key, pass.now), refused_step(&world, key));
+        (plan, refused, suspension_plan(&world, key, pass.now), access)
     });
-    match (&plan, &suspension) {
-        (_, Some(suspension)) => pass.suspend(suspension).await,
-        (Some(plan), None) => {
+    match (&plan, &suspension, access) {
+        (_, Some(suspension), Access::Open) => pass.suspend(suspension).await,
+        (Some(plan), None, Access::Open) => {
             if pass.hold().await {
                 pass.carry_out(plan).await;
             }
         }
-        (None, None) => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
+        (None, None, Access::Open) => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
+        (_, _, closed) => pass.outcome.problems.extend(closed.problem()),
     }
     pass.report().await
 }
@@ -259,6 +266,10 @@ impl Pass<'_> {
 
     async fn trust(&mut self, plan: &IdentityPlan) {
         let Step::Write { desired, replaces, drift } = &plan.trust else { return };
+        let unseen = self.context.members.unseen_peer(&self.context.world(), self.key);
+        if unseen.is_some() {
+            return self.outcome.problems.extend(unseen);
+        }
         let output = self.output("ConfigMap", &plan.identity.trust_config_map());
         let drift = *drift || replaces.is_none() && self.context.memory().was_in_place(&self.unit, &output);
         if drift && self.leaves_alone(&output) {

@@ -16,10 +16,13 @@ mod events;
 mod fence;
 mod finalizers;
 mod gate;
+mod gone;
 mod health;
 mod identity;
 mod lease;
 mod malformed;
+mod member;
+mod members;
 mod metrics;
 mod policy;
 mod queue;
@@ -35,7 +38,8 @@ use std::time::{Duration, Instant};
 
 pub use clock::{Clock, Now};
 pub use entropy::SystemEntropy;
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
+use futures::stream::BoxStream;
 pub use health::Health;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
@@ -45,11 +49,12 @@ use ringfence_core::pki::Entropy;
 use ringfence_core::world::{Settings, Unit, World};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info};
+use tracing::{Instrument, info, warn};
 
 use context::Context;
 use gate::Gate;
 use lease::Lease;
+use members::Watches;
 use queue::Ended;
 use watch::Seen;
 
@@ -132,12 +137,12 @@ impl Operator {
         let client = ClientBuilder::try_from(self.config)?.with_layer(&self.clock);
         let client: Client = client.with_layer(self.metrics.writes()).with_layer(&gate).build();
         let events = events::Events::new(client.clone());
-        let (seen, watches) = watch::all(&client, &namespace);
+        let watches = watch::all(&client, &namespace);
         let world = World::new(self.settings);
         let context = Arc::new(Context::new(client, self.clock, self.entropy, events, self.metrics, world));
         context.metrics.look_at(&context);
         let (mut tasks, listed) = (JoinSet::new(), CancellationToken::new());
-        let folding = fold(Arc::clone(&context), seen, watches, self.health, listed.clone());
+        let folding = fold(Arc::clone(&context), watches, self.health, listed.clone());
         let until = stop.clone();
         tasks.spawn(async move {
             until.run_until_cancelled(folding).await;
@@ -200,22 +205,26 @@ async fn take_part(
     Ok(())
 }
 
-/// Folds everything that the watches tell. Nothing is planned before each of them has told all there is: a restart must
-/// not take what it has not yet seen for missing. Nor is it while another replica leads: this one only keeps its world warm.
+/// Folds everything that the watches tell. Nothing is planned before each of them has told all there is, and nothing in
+/// a namespace before its own have: a restart must not take what it has not yet seen for missing. Nor is it while another
+/// replica leads: this one only keeps its world warm.
 async fn fold(
     context: Arc<Context>,
-    mut seen: impl futures::Stream<Item = Seen> + Unpin,
-    watches: usize,
+    watches: Vec<BoxStream<'static, Seen>>,
     health: Health,
     all_listed: CancellationToken,
 ) {
-    let mut listed = 0;
-    while let Some(seen) = seen.next().await {
+    let mut unlisted = watches.len();
+    let mut watches = Watches::new(watches);
+    while let Some(seen) = watches.next(&context).await {
         match seen {
             Seen::Changed(changes) => {
                 changes.iter().for_each(|change| malformed::forget(&context, change));
                 let mut world = context.world();
                 let touched: BTreeSet<Unit> = changes.into_iter().flat_map(|change| world.apply(change)).collect();
+                if unlisted == 0 {
+                    look_at_members(&context, &world, &touched);
+                }
                 // Whoever sees this world sees also what is still to be done about it.
                 if context.leads() {
                     context.queue.add(touched);
@@ -224,13 +233,40 @@ async fn fold(
             Seen::Malformed { plural, key, error } => malformed::seen(&context, plural, key, error).await,
             Seen::Interrupted { kind } => context.metrics.interrupted(kind),
             Seen::Listed => {
-                listed += 1;
-                if listed == watches {
-                    info!("everything is listed: the operator is ready");
-                    health.set_ready();
-                    all_listed.cancel();
+                unlisted -= 1;
+                if unlisted == 0 {
+                    let world = context.world();
+                    look_at_members(&context, &world, &world.all_units());
                 }
             }
+            Seen::Entered(namespace) => {
+                let world = context.world();
+                context.members.note_seen(&namespace);
+                if context.leads() {
+                    context.queue.add(world.units_on_entry(&namespace));
+                }
+            }
+            Seen::Withheld(namespace) => {
+                let why = members::withheld(&namespace);
+                warn!("{why}");
+                context.members.note_refused(&namespace, why);
+                if context.leads() {
+                    context.queue.add(context.world().units_on_entry(&namespace));
+                }
+            }
+        }
+        if unlisted == 0 && !all_listed.is_cancelled() && context.members.all_seen() {
+            info!("everything is listed: the operator is ready");
+            health.set_ready();
+            all_listed.cancel();
+        }
+    }
+}
+
+fn look_at_members(context: &Context, world: &World, touched: &BTreeSet<Unit>) {
+    for unit in touched {
+        if let Unit::Member(namespace) = unit {
+            context.members.look(world, namespace);
         }
     }
 }
@@ -262,7 +298,9 @@ async fn reconcile(context: &Context, unit: &Unit) -> Ended {
     let look = async {
         match unit {
             Unit::Domain(name) => domain::reconcile(context, name).await,
+            Unit::Member(namespace) => member::reconcile(context, namespace).await,
             Unit::Fence(namespace) => fence::reconcile(context, namespace).await,
+            Unit::Identity(key) if gone::is_gone(context, key).await => Ended::Done,
             Unit::Identity(key) => identity::reconcile(context, key).await,
             Unit::Policy(key) => policy::reconcile(context, key).await,
         }

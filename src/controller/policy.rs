@@ -65,7 +65,9 @@ fn waits(context: &Context, key: &NamespacedName) -> bool {
     // An identity that gets through meanwhile finds this locked, and then its policy among those that wait.
     let mut memory = context.memory();
     let mut identities = world.judged(key).into_iter().flat_map(|judged| judged.identities());
-    let pending = identities.find(|identity| context.queue.is_pending(&Unit::Identity((*identity).clone())));
+    let pending = identities.find(|identity| {
+        context.queue.is_pending(&Unit::Identity((*identity).clone())) || context.members.awaits(&world, identity)
+    });
     if let Some(pending) = pending {
         memory.waiting.entry(pending.clone()).or_default().insert(key.clone());
     }

@@ -3,13 +3,14 @@
 
 use kube::Resource;
 use ringfence_core::plan::BASELINE;
-use ringfence_core::world::Unit;
+use ringfence_core::world::{MEMBER_BINDING, Unit};
 use tracing::{Span, debug_span, field, info_span};
 
-/// What a unit is about: the declared kind, or `Fence`.
+/// What a unit is about: the declared kind, `Member` or `Fence`.
 pub(super) fn kind_of(unit: &Unit) -> &'static str {
     match unit {
         Unit::Domain(_) => "TrustDomain",
+        Unit::Member(_) => "Member",
         Unit::Fence(_) => "Fence",
         Unit::Identity(_) => "ServiceIdentity",
         Unit::Policy(_) => "AccessPolicy",
@@ -20,6 +21,7 @@ pub(super) fn kind_of(unit: &Unit) -> &'static str {
 pub(super) fn reconcile(unit: &Unit) -> Span {
     let (namespace, name) = match unit {
         Unit::Domain(name) => (None, name.as_str()),
+        Unit::Member(namespace) => (Some(namespace.as_str()), MEMBER_BINDING),
         Unit::Fence(namespace) => (Some(namespace.as_str()), BASELINE),
         Unit::Identity(key) | Unit::Policy(key) => (Some(key.namespace.as_str()), key.name.as_str()),
     };

@@ -8,6 +8,7 @@ use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::core::{DeserializeGuard, Resource};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -16,10 +17,11 @@ use ringfence_core::api::{AccessPolicy, GROUP, ServiceIdentity, TrustDomain};
 use ringfence_core::pki::{CaGenerations, SecretData};
 use ringfence_core::world::{
     AUTHORITY_SECRET_TYPE, AuthorityFacts, Change, DNS_NAMESPACE, DNS_SERVICE, ForeignPolicy, MANAGED_BY,
-    MANAGED_BY_LABEL, NamespaceFacts, NamespacedName, OutputFacts, PodFacts, ServiceFacts, World, service_cidrs,
+    MANAGED_BY_LABEL, MEMBER_BINDING, NamespaceFacts, NamespacedName, OutputFacts, PodFacts, ServiceFacts, World,
+    service_cidrs,
 };
 use serde::de::DeserializeOwned;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 /// What a watch tells.
 #[derive(Debug)]
@@ -42,6 +44,10 @@ pub(super) enum Seen {
     },
     /// The first listing of one watch is complete.
     Listed,
+    /// All that is in a namespace has been told.
+    Entered(String),
+    /// The operator's RoleBinding in a namespace has no effect.
+    Withheld(String),
 }
 
 /// Objects in one page of a listing: so many of them, whole, are in memory at once while a watch begins.
@@ -52,12 +58,33 @@ fn everything() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
 }
 
-/// All watches, and how many of them there are.
-pub(super) fn all(client: &Client, operator_namespace: &str) -> (BoxStream<'static, Seen>, usize) {
-    let ours = || everything().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+/// Objects that carry our label.
+fn ours() -> watcher::Config {
+    everything().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"))
+}
+
+/// The watches of one namespace that the operator has rights in.
+pub(super) fn outputs(client: &Client, namespace: &str) -> Vec<BoxStream<'static, Seen>> {
+    vec![
+        folded(Api::<Secret>::namespaced(client.clone(), namespace), ours(), |key, object| {
+            vec![Change::Secret(key, object.map(OutputFacts::from))]
+        }),
+        config_maps(client, namespace),
+    ]
+}
+
+fn config_maps(client: &Client, namespace: &str) -> BoxStream<'static, Seen> {
+    folded(Api::<ConfigMap>::namespaced(client.clone(), namespace), ours(), |key, object| {
+        vec![Change::ConfigMap(key, object.map(OutputFacts::from))]
+    })
+}
+
+/// The watches that need no member's rights.
+pub(super) fn all(client: &Client, operator_namespace: &str) -> Vec<BoxStream<'static, Seen>> {
     let endpoints = |service: &str| everything().labels(&format!("kubernetes.io/service-name={service}"));
     let own = operator_namespace.to_owned();
-    let streams = vec![
+    let binding = everything().fields(&format!("metadata.name={MEMBER_BINDING}"));
+    vec![
         own_kind::<TrustDomain>(client, "trustdomains", |key, object| Change::Domain(key.name, object)),
         own_kind::<ServiceIdentity>(client, "serviceidentities", Change::Identity),
         own_kind::<AccessPolicy>(client, "accesspolicies", Change::Policy),
@@ -84,19 +111,15 @@ pub(super) fn all(client: &Client, operator_namespace: &str) -> (BoxStream<'stat
             endpoints(DNS_SERVICE),
             |key, object| vec![Change::DnsEndpoints(key.name, object.map(Into::into))],
         ),
-        folded(Api::<Secret>::all(client.clone()), ours(), |key, object| {
-            vec![Change::Secret(key, object.map(OutputFacts::from))]
-        }),
         folded(Api::<Secret>::namespaced(client.clone(), &own), everything(), |key, object| {
             operator_secret(key, object)
         }),
-        folded(Api::<ConfigMap>::all(client.clone()), ours(), |key, object| {
-            vec![Change::ConfigMap(key, object.map(OutputFacts::from))]
+        config_maps(client, &own),
+        folded(Api::<RoleBinding>::all(client.clone()), binding, |key, object| {
+            vec![Change::RoleBinding(key, object.map(OutputFacts::from))]
         }),
         folded(Api::<NetworkPolicy>::all(client.clone()), everything(), network_policy),
-    ];
-    let count = streams.len();
-    (futures::stream::select_all(streams).boxed(), count)
+    ]
 }
 
 /// The changes that a Secret of the operator's namespace makes.
@@ -199,7 +222,7 @@ where
                 out.extend(known.difference(&current).map(|gone| seen(gone.clone(), None)));
                 known = current;
                 if !std::mem::replace(&mut listed, true) {
-                    info!(kind, objects = known.len(), "first list is complete");
+                    debug!(kind, objects = known.len(), "first list is complete");
                     out.push(Seen::Listed);
                 }
             }

@@ -2,6 +2,9 @@
 
 use std::fmt::Debug;
 
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::core::{NamespaceResourceScope, Resource};
@@ -14,6 +17,31 @@ use super::trace;
 
 /// Field manager, event reporter and Lease name.
 pub(super) const MANAGER: &str = "ringfence";
+
+/// A kind of output.
+pub(super) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
+{
+    /// Whether each object that could stand in the way is watched, not only those with our label. Then nothing has to be
+    /// read to find out whose it is.
+    const ALL_WATCHED: bool;
+}
+
+impl Kind for Secret {
+    const ALL_WATCHED: bool = false;
+}
+
+impl Kind for ConfigMap {
+    const ALL_WATCHED: bool = false;
+}
+
+impl Kind for NetworkPolicy {
+    const ALL_WATCHED: bool = true;
+}
+
+impl Kind for RoleBinding {
+    const ALL_WATCHED: bool = true;
+}
 
 /// What came of a write.
 #[derive(Debug)]
@@ -44,14 +72,11 @@ impl<K> Written<K> {
 }
 
 /// Creates an object, or replaces the version that is known of it.
-pub(super) async fn write<K>(
+pub(super) async fn write<K: Kind>(
     client: &Client,
     desired: K,
     replaces: Option<(String, String)>,
-) -> kube::Result<Written<K>>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
-{
+) -> kube::Result<Written<K>> {
     let verb = if replaces.is_some() { "update" } else { "create" };
     let span = trace::write::<K>(verb, desired.meta().namespace.as_deref(), desired.meta().name.as_deref());
     let written = create_or_replace(client, desired, replaces).instrument(span.clone()).await;
@@ -59,14 +84,11 @@ where
     written
 }
 
-async fn create_or_replace<K>(
+async fn create_or_replace<K: Kind>(
     client: &Client,
     mut desired: K,
     replaces: Option<(String, String)>,
-) -> kube::Result<Written<K>>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
-{
+) -> kube::Result<Written<K>> {
     let metadata = desired.meta().clone();
     let api = Api::<K>::namespaced(client.clone(), metadata.namespace.as_deref().unwrap_or_default());
     let name = metadata.name.as_deref().unwrap_or_default();
@@ -75,7 +97,9 @@ where
         let fresh = desired.clone();
         bind(desired.meta_mut(), uid.clone(), version);
         return match api.replace(name, &params, &desired).await {
-            Err(kube::Error::Api(status)) if status.is_invalid() && is_frozen(&api, name).await? => {
+            Err(kube::Error::Api(status))
+                if status.is_invalid() && !K::ALL_WATCHED && is_frozen(&api, name).await? =>
+            {
                 // Someone made it immutable, so that it would stay as it is: another one takes its place.
                 delete::<K>(client, metadata.namespace.as_deref().unwrap_or_default(), name, &uid).await?;
                 replaced(api.create(&params, &fresh).await)
@@ -86,6 +110,7 @@ where
     match api.create(&params, &desired).await {
         Ok(object) => Ok(Written::Done(object)),
         Err(error) if is_terminating(&error) => Ok(Written::Terminating),
+        Err(kube::Error::Api(status)) if status.is_already_exists() && K::ALL_WATCHED => Ok(Written::Conflict),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             let Some(found) = api.get_opt(name).await? else { return Ok(Written::Conflict) };
             let is_ours =
@@ -97,10 +122,7 @@ where
 }
 
 /// Deletes this very object; one that is gone already is as good.
-pub(super) async fn delete<K>(client: &Client, namespace: &str, name: &str, uid: &str) -> kube::Result<()>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-{
+pub(super) async fn delete<K: Kind>(client: &Client, namespace: &str, name: &str, uid: &str) -> kube::Result<()> {
     let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     let span = trace::write::<K>("delete", Some(namespace), Some(name));
@@ -115,10 +137,7 @@ where
 }
 
 /// Whether a Secret or a ConfigMap is immutable.
-async fn is_frozen<K>(api: &Api<K>, name: &str) -> kube::Result<bool>
-where
-    K: Clone + Debug + DeserializeOwned + Serialize,
-{
+async fn is_frozen<K: Kind>(api: &Api<K>, name: &str) -> kube::Result<bool> {
     let found = api.get_opt(name).await?;
     Ok(found.and_then(|found| serde_json::to_value(found).ok()).is_some_and(|found| found["immutable"] == true))
 }

@@ -2,21 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject};
 use kube::ResourceExt;
 use ringfence_cluster::OPERATOR_NAMESPACE;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::helm::{of_kind, render};
 
-/// Resource, with its group, and verbs.
+/// Resource, with its group and, where it is only about one object, its name; and verbs.
 fn permissions(rules: &[PolicyRule]) -> BTreeMap<String, BTreeSet<String>> {
     let mut permissions = BTreeMap::<String, BTreeSet<String>>::new();
     for rule in rules {
-        assert!(rule.resource_names.is_none() && rule.non_resource_urls.is_none());
+        assert!(rule.non_resource_urls.is_none());
+        let name = match rule.resource_names.as_deref().unwrap_or_default() {
+            [] => String::new(),
+            [name] => format!(" {name}"),
+            names => panic!("more than one name: {names:?}"),
+        };
         for group in rule.api_groups.iter().flatten() {
             for resource in rule.resources.iter().flatten() {
-                let resource = format!("{resource}.{group}").trim_end_matches('.').to_owned();
+                let resource = format!("{resource}.{group}").trim_end_matches('.').to_owned() + &name;
                 permissions.entry(resource).or_default().extend(rule.verbs.iter().cloned());
             }
         }
@@ -29,42 +34,80 @@ fn expected(table: &[(&str, &str)]) -> BTreeMap<String, BTreeSet<String>> {
     table.iter().map(|(resource, allowed)| ((*resource).to_owned(), verbs(allowed))).collect()
 }
 
-#[test]
-fn the_operator_may_do_this_and_no_more() {
-    let documents = render(&json!({}));
-    let roles: Vec<String> = of_kind::<Role>(&documents).iter().map(ResourceExt::name_any).collect();
-    assert_eq!(roles, ["ringfence-lease"]);
-    let bindings = of_kind::<ClusterRoleBinding>(&documents);
-    assert_eq!(bindings.len(), 1);
-    let subjects = bindings[0].subjects.clone().unwrap();
+/// A ClusterRole of the chart.
+fn cluster_role(documents: &[Value], name: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let roles = of_kind::<ClusterRole>(documents);
+    let role = roles.iter().find(|role| role.name_any() == name).unwrap();
+    permissions(role.rules.as_deref().unwrap())
+}
+
+fn is_the_operator(subjects: Option<Vec<Subject>>) {
+    let subjects = subjects.unwrap();
     assert_eq!(subjects.len(), 1);
     assert_eq!(
         (subjects[0].kind.as_str(), subjects[0].name.as_str(), subjects[0].namespace.as_deref()),
         ("ServiceAccount", "ringfence", Some(OPERATOR_NAMESPACE))
     );
-    let roles = of_kind::<ClusterRole>(&documents);
-    let role = roles.iter().find(|role| role.name_any() == bindings[0].role_ref.name).unwrap();
-    let written = "get list watch create update delete";
+}
+
+#[test]
+fn the_operator_sees_no_secret_of_the_cluster_and_changes_nothing_but_statuses_and_its_own_access() {
+    let documents = render(&json!({}));
+    let bindings = of_kind::<ClusterRoleBinding>(&documents);
+    assert_eq!(bindings.len(), 1);
+    assert_eq!(bindings[0].role_ref.name, "ringfence");
+    is_the_operator(bindings[0].subjects.clone());
     let wanted = expected(&[
-        ("trustdomains.ringfence.dev", "get list watch update patch"),
-        ("serviceidentities.ringfence.dev", "get list watch update patch"),
+        ("trustdomains.ringfence.dev", "get list watch patch"),
+        ("serviceidentities.ringfence.dev", "get list watch patch"),
         ("accesspolicies.ringfence.dev", "get list watch"),
-        ("trustdomains/status.ringfence.dev", "update patch"),
-        ("serviceidentities/status.ringfence.dev", "update patch"),
-        ("accesspolicies/status.ringfence.dev", "update patch"),
-        ("trustdomains/finalizers.ringfence.dev", "update"),
-        ("serviceidentities/finalizers.ringfence.dev", "update"),
-        ("secrets", written),
-        ("configmaps", written),
-        ("networkpolicies.networking.k8s.io", written),
+        ("trustdomains/status.ringfence.dev", "patch"),
+        ("serviceidentities/status.ringfence.dev", "patch"),
+        ("accesspolicies/status.ringfence.dev", "patch"),
+        ("rolebindings.rbac.authorization.k8s.io", "create"),
+        ("rolebindings.rbac.authorization.k8s.io ringfence", "list watch update delete"),
+        ("clusterroles.rbac.authorization.k8s.io ringfence-member", "bind"),
+        ("networkpolicies.networking.k8s.io", "list watch"),
         ("namespaces", "list watch"),
         ("pods", "list watch"),
         ("services", "list watch"),
         ("nodes", "list watch"),
         ("endpointslices.discovery.k8s.io", "list watch"),
         ("servicecidrs.networking.k8s.io", "list watch"),
-        ("events.events.k8s.io", "create patch"),
+        ("events.events.k8s.io", "create"),
     ]);
+    assert_eq!(cluster_role(&documents, "ringfence"), wanted);
+}
+
+#[test]
+fn what_it_may_in_a_member_namespace_is_bound_by_nobody_but_the_operator() {
+    let documents = render(&json!({}));
+    let written = "get list watch create update delete";
+    let wanted = expected(&[
+        ("secrets", written),
+        ("configmaps", written),
+        ("networkpolicies.networking.k8s.io", "create update delete"),
+    ]);
+    assert_eq!(cluster_role(&documents, "ringfence-member"), wanted);
+    let bindings = of_kind::<RoleBinding>(&documents);
+    assert!(bindings.iter().all(|binding| binding.role_ref.kind == "Role"));
+}
+
+#[test]
+fn in_its_own_namespace_it_keeps_the_authorities() {
+    let documents = render(&json!({}));
+    let (roles, bindings) = (of_kind::<Role>(&documents), of_kind::<RoleBinding>(&documents));
+    let names: BTreeSet<String> = roles.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names, BTreeSet::from(["ringfence".to_owned(), "ringfence-lease".to_owned()]));
+    assert!(roles.iter().all(|role| role.namespace().as_deref() == Some(OPERATOR_NAMESPACE)));
+    assert_eq!(bindings.iter().map(|binding| binding.role_ref.name.clone()).collect::<BTreeSet<_>>(), names);
+    for binding in bindings {
+        assert_eq!(binding.namespace().as_deref(), Some(OPERATOR_NAMESPACE));
+        is_the_operator(binding.subjects);
+    }
+    let written = "get list watch create update delete";
+    let wanted = expected(&[("secrets", written), ("configmaps", written)]);
+    let role = roles.iter().find(|role| role.name_any() == "ringfence").unwrap();
     assert_eq!(permissions(role.rules.as_deref().unwrap()), wanted);
 }
 
@@ -95,5 +138,5 @@ fn admins_of_a_namespace_declare_and_grant_and_others_look() {
 #[test]
 fn the_clusters_own_roles_can_be_left_alone() {
     let roles = of_kind::<ClusterRole>(&render(&json!({"rbac": {"aggregate": false}})));
-    assert_eq!(roles.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["ringfence"]);
+    assert_eq!(roles.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["ringfence", "ringfence-member"]);
 }

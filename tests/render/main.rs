@@ -22,6 +22,7 @@ fn the_shop_renders_without_complaint_and_the_same_each_time() {
     let count = |kind: &str| documents(&ran.output).iter().filter(|document| document["kind"] == kind).count();
     assert_eq!([count("NetworkPolicy"), count("ConfigMap"), count("CertificateProfile")], [2 + 5, 5, 5]);
     assert_eq!(count("SigningKeyProfile"), 1);
+    assert_eq!(count("RoleBinding"), 2, "the operator enters each namespace");
     assert_eq!(count("Secret"), 0, "keys are left out");
     assert_eq!(ringfence(&["render", path(&shop)]).output, ran.output);
     // File by file is the same as the whole folder.

@@ -5,6 +5,7 @@
 mod fence;
 mod kinds;
 mod membership;
+mod operator;
 mod outputs;
 mod pods;
 

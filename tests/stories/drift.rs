@@ -175,6 +175,11 @@ async fn every_change_to_the_trust_of_a_domain_is_undone() {
     .await;
     is_undone::<ConfigMap>(&story, namespace, &name, "a removed label", unlabel).await;
     is_undone::<ConfigMap>(&story, namespace, &name, "a removed owner", disown).await;
+    is_undone::<ConfigMap>(&story, namespace, &name, "another root that is to stay", |map| {
+        map.data.as_mut().unwrap().insert("roots.pem".to_owned(), "mine".to_owned());
+        map.immutable = Some(true);
+    })
+    .await;
     comes_back::<ConfigMap>(&story, namespace, &name).await;
     told(&story, &Api::<TrustDomain>::all(story.client.clone()), &trust.domain).await;
 }

@@ -18,6 +18,7 @@ mod pitfalls;
 mod ports;
 mod restart;
 mod revocation;
+mod rights;
 mod shop;
 mod status;
 mod support;

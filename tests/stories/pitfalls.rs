@@ -317,6 +317,9 @@ async fn the_operator_writes_only_what_it_says_it_writes_and_never_a_pod() {
         "configmaps",
         "events",
         "networkpolicies",
+        // Its own access to the namespace, and the question whether it has it.
+        "rolebindings",
+        "selfsubjectaccessreviews",
         "secrets",
         "serviceidentities",
         "serviceidentities/status",

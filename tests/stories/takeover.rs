@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::support::{
-    History, Replica, Story, TestCluster, Trust, Write, condition, edit, eventually, identity, in_namespace, policy,
-    versions, wait_for,
+    History, Replica, Story, TestCluster, Trust, Write, condition, edit, eventually, identity, in_namespace,
+    is_question, policy, versions, wait_for,
 };
 
 mod kills;
@@ -262,7 +262,7 @@ async fn a_follower_writes_nothing_whatever_happens() {
 fn verbs_of(story: &Story, user: &str) -> std::collections::BTreeSet<String> {
     let log = std::fs::read_to_string(story.cluster.cluster().audit_log()).unwrap();
     let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let own = events.filter(|event| event["user"]["username"] == user);
+    let own = events.filter(|event| event["user"]["username"] == user && !is_question(event));
     own.filter_map(|event| event["verb"].as_str().map(str::to_owned)).collect()
 }
 

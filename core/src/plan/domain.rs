@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::authority::{AuthorityStep, authority_step, parent_problem};
 use super::fence::{BASELINE, baseline_taken, fence_step};
+use super::member::{binding_taken, member_step};
 use super::objects::{Owner, metadata};
 use super::status::{Conditions, Outcome};
 use super::{Step, content_step, name_taken, pending};
@@ -134,14 +135,18 @@ fn left_to_write(world: &World, name: &str, plan: &DomainPlan) -> Option<String>
         return Some("the trust bundle is being written".to_owned());
     }
     let enforces = world.domain(name)?.spec.enforcement == Enforcement::Enforce;
-    let namespaces = world.namespaces_of(name).into_iter();
-    let mut namespaces = namespaces.filter(|name| world.namespace(name).is_some_and(|facts| !facts.terminating));
-    let left =
-        namespaces.find(|namespace| match world.network_policy(&NamespacedName::new(namespace.clone(), BASELINE)) {
+    let mut namespaces = world.namespaces_of(name);
+    namespaces.retain(|name| world.namespace(name).is_some_and(|facts| !facts.terminating));
+    if let Some(left) = namespaces.iter().find(|namespace| !member_step(world, namespace).step.is_keep()) {
+        return Some(format!("the operator is being given its rights in namespace {left}"));
+    }
+    let left = namespaces.into_iter().find(|namespace| {
+        match world.network_policy(&NamespacedName::new(namespace.clone(), BASELINE)) {
             None => enforces,
             Some(_) if enforces => baseline_taken(world, namespace).is_some(),
             Some(_) => matches!(fence_step(world, namespace).step, Step::Delete { .. }),
-        })?;
+        }
+    })?;
     Some(match fence_step(world, &left).waiting_for.first() {
         Some(first) => format!(
             "namespace {left} is fenced when its running pods won't be cut off: ServiceIdentity {first} still has no NetworkPolicy"
@@ -234,6 +239,7 @@ fn problems(world: &World, name: &str, domain: &TrustDomain, plan: &DomainPlan) 
         });
     }
     for namespace in world.namespaces_of(name) {
+        problems.extend(binding_taken(world, &namespace));
         problems.extend(baseline_taken(world, &namespace));
     }
     problems

@@ -93,12 +93,12 @@ fn delete(found: &OutputFacts<String>) -> Step<NetworkPolicy> {
     Step::Delete { uid: found.uid.clone() }
 }
 
-fn belongs_to(found: &OutputFacts<String>, domain: &TrustDomain) -> bool {
+pub(super) fn belongs_to(found: &OutputFacts<String>, domain: &TrustDomain) -> bool {
     found.owner_uid.is_some() && found.owner_uid == domain.metadata.uid
 }
 
-/// Whether a baseline belongs to some TrustDomain: to the one that the namespace left, perhaps.
-fn is_ours(world: &World, found: &OutputFacts<String>) -> bool {
+/// Whether an output in a namespace belongs to some TrustDomain: to the one that the namespace left, perhaps.
+pub(super) fn is_ours(world: &World, found: &OutputFacts<String>) -> bool {
     world.domains().any(|domain| belongs_to(found, domain))
 }
 

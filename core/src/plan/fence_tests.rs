@@ -216,7 +216,8 @@ fn a_namespace_that_leaves_keeps_its_fence_until_its_identities_are_gone() {
         operator.forget("ServiceIdentity", &format!("storefront/{name}"));
         operator.forget("NetworkPolicy", &format!("storefront/ringfence-{name}"));
     }
-    assert_eq!(operator.work(), ["delete NetworkPolicy storefront/ringfence-baseline"]);
+    let last = ["delete NetworkPolicy storefront/ringfence-baseline", "delete RoleBinding storefront/ringfence"];
+    assert_eq!(operator.work(), last);
 }
 
 #[test]

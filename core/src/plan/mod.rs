@@ -7,6 +7,7 @@ mod authority;
 mod domain;
 mod fence;
 mod identity;
+mod member;
 mod objects;
 mod policy;
 mod revocation;
@@ -26,6 +27,7 @@ pub use identity::{
     CertificateStep, IdentityPlan, SigningKeyStep, identity_plan, leaf_profile, refused_step, signing_key_secret,
     tls_secret,
 };
+pub use member::{MEMBER_ROLE, MemberStep, OPERATOR_ACCOUNT, is_entered, member_step};
 pub use objects::Owner;
 pub use policy::policy_status;
 pub use revocation::{OUTAGE_BUDGET, RevocationPlan, revise_lists, revocation_plan};

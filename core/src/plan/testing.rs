@@ -10,15 +10,15 @@ use kube::Resource;
 
 use super::{
     AuthorityStep, BASELINE, CertificateStep, Leftover, Outcome, SigningKeyStep, Step, authority_secret, domain_plan,
-    fence_step, identity_plan, identity_status, leaf_profile, make_authority, may_go, refused_step, revise_lists,
-    revocation_plan, signing_key_secret, suspension_plan, tls_secret,
+    fence_step, identity_plan, identity_status, leaf_profile, make_authority, may_go, member_step, refused_step,
+    revise_lists, revocation_plan, signing_key_secret, suspension_plan, tls_secret,
 };
 use crate::jwt::signing_key_secret_data;
 use crate::jwt::testing::signing_key;
 use crate::pki::testing::{TestEntropy, key as private_key, now, serial};
 use crate::pki::{issue_leaf, rewrite_tls_secret, tls_secret_data};
 use crate::testing::{forget, show, world};
-use crate::world::{AuthorityFacts, Change, NamespacedName, Unit, World};
+use crate::world::{AuthorityFacts, Change, MEMBER_BINDING, NamespacedName, Unit, World};
 
 /// More looks at units than any test needs: whoever is not at rest by then never will be.
 const PATIENCE: usize = 10_000;
@@ -88,6 +88,7 @@ impl Operator {
             Unit::Domain(name) => domain_plan(&self.world, name).is_some_and(|plan| {
                 !plan.trust.is_keep() || !matches!(plan.authority, AuthorityStep::Keep | AuthorityStep::Supplied { .. })
             }),
+            Unit::Member(namespace) => !member_step(&self.world, namespace).step.is_keep(),
             Unit::Fence(namespace) => !fence_step(&self.world, namespace).step.is_keep(),
             Unit::Identity(key) => match identity_plan(&self.world, key, now()) {
                 Some(plan) => !plan.is_done(),
@@ -101,6 +102,7 @@ impl Operator {
     fn reconcile(&mut self, unit: &Unit) {
         match unit {
             Unit::Domain(name) => self.domain(unit, name),
+            Unit::Member(namespace) => self.member(unit, namespace),
             Unit::Fence(namespace) => self.fence(unit, namespace),
             Unit::Identity(key) => self.identity(unit, key),
             Unit::Policy(_) => {}
@@ -129,6 +131,22 @@ impl Operator {
         if let Step::Write { desired: mut config_map, replaces, .. } = plan.trust {
             let key = self.store("ConfigMap", config_map.as_mut(), &replaces);
             self.fold_own(unit, Change::ConfigMap(key, Some(config_map.as_ref().into())));
+        }
+    }
+
+    fn member(&mut self, unit: &Unit, namespace: &str) {
+        match member_step(&self.world, namespace).step {
+            Step::Keep | Step::Blocked(_) => {}
+            Step::Delete { uid } => {
+                assert_eq!(self.world.role_binding(namespace).unwrap().uid, uid);
+                let key = NamespacedName::new(namespace, MEMBER_BINDING);
+                self.log.push(format!("delete RoleBinding {key}"));
+                self.fold_own(unit, Change::RoleBinding(key, None));
+            }
+            Step::Write { desired: mut binding, replaces, .. } => {
+                let key = self.store("RoleBinding", binding.as_mut(), &replaces);
+                self.fold_own(unit, Change::RoleBinding(key, Some(binding.as_ref().into())));
+            }
         }
     }
 

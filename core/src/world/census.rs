@@ -84,7 +84,7 @@ impl World {
                 let policy = self.policies.get(key)?;
                 (policy.metadata.generation, policy.status.as_ref().and_then(|status| status.observed_generation))
             }
-            Unit::Fence(_) => return None,
+            Unit::Member(_) | Unit::Fence(_) => return None,
         };
         Some(observed == generation)
     }
@@ -98,6 +98,7 @@ impl World {
             ("Service", self.services.len()),
             ("Pod", self.pods.len()),
             ("Node", self.cluster.nodes.len()),
+            ("RoleBinding", self.role_bindings.len()),
             ("Secret", self.secrets.len()),
             ("ConfigMap", self.config_maps.len()),
             ("NetworkPolicy", self.network_policies.len()),

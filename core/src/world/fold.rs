@@ -84,12 +84,20 @@ impl World {
                     dirty.units.extend(owner.map(Unit::Identity));
                     if existed != self.network_policies.contains_key(&key) || is_baseline {
                         dirty.units.insert(Unit::Fence(key.namespace.clone()));
+                        dirty.units.insert(Unit::Member(key.namespace.clone()));
                     }
                     if is_baseline {
                         let domain = self.membership.domain_of.get(&key.namespace);
                         dirty.units.extend(domain.cloned().map(Unit::Domain));
                         dirty.units.extend(self.units_of_namespace(&key.namespace));
                     }
+                }
+            }
+            Change::RoleBinding(key, new) => {
+                if fold_output(&mut self.role_bindings, &mut self.gone, &key.namespace, new) {
+                    let domain = self.membership.domain_of.get(&key.namespace);
+                    dirty.units.extend(domain.cloned().map(Unit::Domain));
+                    dirty.units.insert(Unit::Member(key.namespace));
                 }
             }
             Change::ForeignPolicy(key, new) => {
@@ -194,6 +202,10 @@ impl World {
             dirty.policies.extend(self.index.policies_of(&key));
         }
         dirty.units.insert(Unit::Fence(key.namespace.clone()));
+        if !self.membership.domain_of.contains_key(&key.namespace) {
+            // It may have been the last one in a namespace that left.
+            dirty.units.insert(Unit::Member(key.namespace.clone()));
+        }
         if let Some(domain) = self.membership.domain_of.get(&key.namespace)
             && self.domains.get(domain).is_some_and(|domain| domain.metadata.deletion_timestamp.is_some())
         {
@@ -251,6 +263,7 @@ impl World {
                 dirty.identities.extend(self.claims.claimants_of_names(below));
             }
             dirty.units.extend(self.units_of_namespace(&name));
+            dirty.units.insert(Unit::Member(name.clone()));
             dirty.namespaces.insert(name);
         }
     }
@@ -394,7 +407,7 @@ impl World {
     }
 
     /// The identities at the other ends of an identity's edges.
-    fn peers_of(&self, identity: &NamespacedName) -> BTreeSet<NamespacedName> {
+    pub fn peers_of(&self, identity: &NamespacedName) -> BTreeSet<NamespacedName> {
         self.judged_of(identity).flat_map(|judged| &judged.grants).flat_map(|grant| self.ends_of(grant)).collect()
     }
 
@@ -455,10 +468,10 @@ where
 
 /// Folds an output unless something newer is known; returns whether anything changed. A write is folded when it is
 /// answered, so that the watch, which tells of it later, tells nothing new.
-fn fold_output<T: PartialEq>(
-    map: &mut std::collections::BTreeMap<NamespacedName, OutputFacts<T>>,
+fn fold_output<K: Ord + Clone, T: PartialEq>(
+    map: &mut std::collections::BTreeMap<K, OutputFacts<T>>,
     gone: &mut Gone,
-    key: &NamespacedName,
+    key: &K,
     mut new: Option<OutputFacts<T>>,
 ) -> bool {
     match (map.get(key), &mut new) {

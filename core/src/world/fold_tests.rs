@@ -190,7 +190,7 @@ fn a_change_touches_what_hangs_on_it_and_nothing_else() {
         (
             "a namespace that is labelled",
             "{kind: Namespace, metadata: {name: monitoring, labels: {a: b}}}",
-            &["fence monitoring"],
+            &["member monitoring", "fence monitoring"],
         ),
         (
             "a NetworkPolicy of someone else",

@@ -67,7 +67,7 @@ fn the_first_claim_stays_and_the_other_hears_of_it() {
 
     let touched = forget(&mut world, "TrustDomain", "second");
     assert_eq!(holders(&world), both("first"), "it falls to the one that waits");
-    assert_eq!(in_words(&touched), ["domain first", "domain second", "fence shop"]);
+    assert_eq!(in_words(&touched), ["domain first", "domain second", "member shop", "fence shop"]);
     assert_eq!(refusals(&world, "first"), [""; 0]);
 }
 
@@ -163,7 +163,7 @@ spec: {namespaceSelector: {matchLabels: {ringfence.dev/domain: d}}, certificateA
     let relabel = |world: &mut World, labels: &str| {
         apply(world, &format!("{{kind: Namespace, metadata: {{name: shop, labels: {{{labels}}}}}}}"))
     };
-    let all = ["domain d", "fence shop", "identity shop/order"];
+    let all = ["domain d", "member shop", "fence shop", "identity shop/order"];
     assert_eq!(in_words(&relabel(&mut world, "ringfence.dev/domain: d")), all);
     assert!(world.identity(&key("shop/order")).is_some());
     assert_eq!(in_words(&relabel(&mut world, "ringfence.dev/domain: other")), all);
@@ -184,7 +184,7 @@ fn a_namespace_moves_when_its_holder_lets_go_of_it() {
     assert_eq!(world.identity(&key("shop/order")).unwrap().domain, "one");
     let touched = apply(&mut world, &one.replace("[shop]", "[]"));
     assert_eq!(world.identity(&key("shop/order")).unwrap().domain, "two");
-    assert_eq!(in_words(&touched), ["domain one", "domain two", "fence shop", "identity shop/order"]);
+    assert_eq!(in_words(&touched), ["domain one", "domain two", "member shop", "fence shop", "identity shop/order"]);
     apply(&mut world, &one);
     assert_eq!(world.domain_of("shop").unwrap().metadata.name.as_deref(), Some("two"), "and stays where it is now");
 }

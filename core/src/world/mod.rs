@@ -10,6 +10,7 @@ mod fold;
 mod gone;
 mod identity;
 mod index;
+mod member;
 mod membership;
 mod objects;
 mod outputs;
@@ -28,6 +29,7 @@ pub use cluster::{Cluster, DNS_NAMESPACE, DNS_SERVICE, DnsFacts, NODE_LOCAL_DNS,
 pub use identity::{DEFAULT_CERTIFICATE_DURATION, Identity, PodSummary, ResolvedIdentity, signed};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+pub use member::MEMBER_BINDING;
 pub use membership::may_be_member;
 pub use objects::{
     ContainerPort, EndpointFacts, NamespaceFacts, NamespacedName, NodeFacts, PodFacts, ServiceFacts, ServicePortFacts,
@@ -36,6 +38,7 @@ pub use objects::{
 pub use outputs::{
     AUTHORITY_SECRET_TYPE, ContentHash, ForeignPolicy, HASH_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, OutputFacts,
     SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE, config_map_hash, content_hash, network_policy_hash,
+    role_binding_hash,
 };
 
 pub use revocation::{KEPT_CERTIFICATES, Unrevoked};
@@ -50,6 +53,8 @@ use crate::pki::{CaGenerations, TrustDomainName};
 pub enum Unit {
     /// A TrustDomain: its CA, its bundle, its status.
     Domain(String),
+    /// A namespace: the RoleBinding that gives the operator its rights there.
+    Member(String),
     /// A namespace: its baseline NetworkPolicy.
     Fence(String),
     /// A ServiceIdentity: its Secrets, ConfigMap, NetworkPolicy and status.
@@ -98,6 +103,8 @@ pub enum Change {
     ConfigMap(NamespacedName, Option<OutputFacts<ContentHash>>),
     /// A NetworkPolicy that an identity or a domain owns.
     NetworkPolicy(NamespacedName, Option<OutputFacts<ContentHash>>),
+    /// A RoleBinding of the name [`MEMBER_BINDING`].
+    RoleBinding(NamespacedName, Option<OutputFacts<ContentHash>>),
     /// Another NetworkPolicy.
     ForeignPolicy(NamespacedName, Option<Arc<ForeignPolicy>>),
     /// The CA of a domain, as its Secret in the operator's namespace says.
@@ -114,7 +121,9 @@ impl Change {
             Self::Identity(_, Some(object)) => object.metadata.uid.as_deref(),
             Self::Policy(_, Some(object)) => object.metadata.uid.as_deref(),
             Self::Secret(_, Some(facts)) => Some(&facts.uid),
-            Self::ConfigMap(_, Some(facts)) | Self::NetworkPolicy(_, Some(facts)) => Some(&facts.uid),
+            Self::ConfigMap(_, Some(facts))
+            | Self::NetworkPolicy(_, Some(facts))
+            | Self::RoleBinding(_, Some(facts)) => Some(&facts.uid),
             Self::Authority(_, Some(facts)) => Some(&facts.uid),
             _ => None,
         }
@@ -149,6 +158,7 @@ pub struct World {
     secrets: BTreeMap<NamespacedName, OutputFacts<SecretFacts>>,
     config_maps: BTreeMap<NamespacedName, OutputFacts<ContentHash>>,
     network_policies: BTreeMap<NamespacedName, OutputFacts<ContentHash>>,
+    role_bindings: BTreeMap<String, OutputFacts<ContentHash>>,
     foreign_policies: BTreeMap<NamespacedName, Arc<ForeignPolicy>>,
     authorities: BTreeMap<String, AuthorityFacts>,
     operator_secrets: BTreeMap<String, String>,
@@ -357,9 +367,15 @@ impl World {
     /// Everything that there is to plan: for the start.
     pub fn all_units(&self) -> BTreeSet<Unit> {
         let domains = self.domains.keys().cloned().map(Unit::Domain);
+        let members = self.membership.domain_of.keys().chain(self.role_bindings.keys()).cloned().map(Unit::Member);
         let fences = self.membership.domain_of.keys().cloned().map(Unit::Fence);
         let identities = self.identities.keys().cloned().map(Unit::Identity);
-        domains.chain(fences).chain(identities).chain(self.policies.keys().cloned().map(Unit::Policy)).collect()
+        domains
+            .chain(members)
+            .chain(fences)
+            .chain(identities)
+            .chain(self.policies.keys().cloned().map(Unit::Policy))
+            .collect()
     }
 }
 

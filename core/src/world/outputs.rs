@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde_json::Value;
@@ -105,6 +106,12 @@ impl From<&NetworkPolicy> for OutputFacts<ContentHash> {
     }
 }
 
+impl From<&RoleBinding> for OutputFacts<ContentHash> {
+    fn from(binding: &RoleBinding) -> Self {
+        Self::new(&binding.metadata, role_binding_hash(binding))
+    }
+}
+
 /// A NetworkPolicy of someone else.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForeignPolicy {
@@ -120,6 +127,11 @@ pub fn config_map_hash(config_map: &ConfigMap) -> ContentHash {
 /// Hash of everything in a NetworkPolicy.
 pub fn network_policy_hash(policy: &NetworkPolicy) -> ContentHash {
     content_hash(&policy.spec)
+}
+
+/// Hash of everything in a RoleBinding. A group that goes without saying is left out.
+pub fn role_binding_hash(binding: &RoleBinding) -> ContentHash {
+    content_hash(&(&binding.role_ref, &binding.subjects))
 }
 
 /// Hash of a value, the same whether it was made here or came back from the API server, which leaves out what is empty.

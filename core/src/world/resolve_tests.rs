@@ -134,7 +134,7 @@ fn whoever_may_not_have_a_name_keeps_nobody_from_it() {
 fn a_namespace_that_comes_into_being_takes_back_names_that_could_mean_it() {
     let mut world = given("{dnsNames: [shop.example.com]}");
     let touched = apply(&mut world, "{kind: Namespace, metadata: {name: com}}");
-    assert_eq!(in_words(&touched), ["fence com", "identity storefront/web"]);
+    assert_eq!(in_words(&touched), ["member com", "fence com", "identity storefront/web"]);
     assert_eq!(names(&world, "storefront/web"), [""; 0]);
     forget(&mut world, "Namespace", "com");
     assert_eq!(names(&world, "storefront/web"), ["shop.example.com"]);

@@ -63,6 +63,7 @@ impl World {
                 dirty.policies.extend(super::in_namespace(&self.policies, &namespace).map(|(key, _)| key.clone()));
                 self.resolve_members_again(&namespace, dirty);
                 dirty.units.extend(self.units_of_namespace(&namespace));
+                dirty.units.insert(Unit::Member(namespace));
             } else if !self.membership.domain_of.contains_key(&namespace) {
                 // It may have been refused to another one than before.
                 dirty.identities.extend(self.identities_in(&namespace).map(|(key, _)| key.clone()));

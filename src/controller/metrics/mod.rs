@@ -109,7 +109,7 @@ impl Default for Metrics {
 impl Metrics {
     /// A rate is seen only of what was counted before: what alerts ask for begins at zero.
     fn begin_at_zero(&self) {
-        for kind in ["TrustDomain", "Fence", "ServiceIdentity", "AccessPolicy"] {
+        for kind in ["TrustDomain", "Member", "Fence", "ServiceIdentity", "AccessPolicy"] {
             for outcome in [Ended::Done, Ended::Failed] {
                 drop(self.0.reconciles.get_or_create(&[("kind", kind), ("outcome", outcome.as_str())]));
             }

@@ -123,7 +123,8 @@ impl Cluster {
 
     /// The API server's audit log: one JSON object per line and request, at level Metadata, none left out.
     ///
-    /// The line of a request may be written a moment after its answer.
+    /// The line of a request may be written a moment after its answer. Where `RINGFENCE_AUDIT_LOGS` names a folder, it is
+    /// there, and outlives the cluster.
     pub fn audit_log(&self) -> &Path {
         &self.audit_log
     }

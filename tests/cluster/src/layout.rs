@@ -1,8 +1,9 @@
 //! Where a cluster keeps its files: one folder, removed as a whole when the cluster ends.
 
+use std::env;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -27,6 +28,12 @@ impl Layout {
         let layout = Self::of(&folder)?;
         for folder in [layout.pki(), layout.logs(), layout.kubeconfigs()] {
             fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        if let Some(logs) = env::var_os("RINGFENCE_AUDIT_LOGS").filter(|logs| !logs.is_empty()) {
+            let name = layout.folder.file_name().context("the folder of a cluster has a name")?;
+            let log = Path::new(&logs).join(name).with_extension("log");
+            fs::write(&log, "").with_context(|| format!("create {}", log.display()))?;
+            symlink(&log, layout.audit_log()).with_context(|| format!("link {}", log.display()))?;
         }
         Ok(layout)
     }

@@ -7,10 +7,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuar
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use ringfence_cluster::{Cluster, NodeOptions, OPERATOR_NAMESPACE, OPERATOR_USER, Options, pack_image};
+use ringfence_cluster::{Cluster, NodeOptions, OPERATOR_NAMESPACE, OPERATOR_USER, Options, helm, pack_image};
 use serde_json::Value;
-
-use super::helm::helm;
 
 /// A cluster that Ringfence is installed in.
 pub struct Installation {
@@ -67,7 +65,7 @@ impl Installation {
 
     /// Runs Helm in the operator's namespace.
     pub fn helm(&self, line: &str) -> Result<String> {
-        helm(self.cluster.kubeconfig(), &format!("{line} --namespace {OPERATOR_NAMESPACE}"))
+        helm(Some(self.cluster.kubeconfig()), &format!("{line} --namespace {OPERATOR_NAMESPACE}"))
     }
 
     pub fn share(&'static self) -> Turn {

@@ -1,7 +1,6 @@
 //! What stories share: a cluster with Ringfence in it, pods, and attempts to connect.
 
 mod declare;
-mod helm;
 mod installation;
 mod packets;
 mod story;

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::Resource;
 use kube::{Api, Client};
@@ -66,6 +67,9 @@ async fn a_tenant_cannot_tamper_with_what_ringfence_wrote() {
     let wide = json!({"spec": {"ingress": [{}]}});
     untouchable(&policies, "ringfence-order", wide.clone()).await;
     untouchable(&policies, "ringfence-baseline", wide).await;
+    let bindings = objects::<RoleBinding>(&tenant, &trust.namespace);
+    let mine = json!([{"kind": "ServiceAccount", "name": "default", "namespace": trust.namespace}]);
+    untouchable(&bindings, "ringfence", json!({"subjects": mine})).await;
 
     // Deleting everything at once deletes what is the tenant's own.
     let own = json!({"metadata": {"name": "own"}, "stringData": {"password": "x"}});

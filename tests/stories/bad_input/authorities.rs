@@ -148,6 +148,17 @@ async fn a_good_ca_works_and_whatever_replaces_it_badly_the_last_good_one_stays(
     story.create::<Secret>(OPERATOR_NAMESPACE, brought(&file, &first)).await;
     says(&domains, &trust.domain, ("Ready", "True", "Ready"), &[]).await;
     bystanders.are_untouched(&story).await;
+
+    let second = good();
+    replace(&secrets, &file, &second).await;
+    let signs = |object: &TrustDomain| {
+        object.status.as_ref().and_then(|status| status.certificate_authority.as_ref()).is_some_and(|ca| *ca != before)
+    };
+    story.wait_domain(&trust.domain, "sign with another CA", signs).await;
+    story.ready_identity(&trust.namespace, "last", json!({})).await;
+    let issued = secret(&story, &trust.namespace, "last-tls").await;
+    let now = jiff::Timestamp::now();
+    verify_leaf(issued["tls.crt"].as_bytes(), second["tls.crt"].as_bytes(), now, PeerUsage::Server).unwrap();
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn a_look_at_an_identity_is_a_tree_of_its_steps() {
     let resource = observed.collector.received().remove(0).resource_spans.remove(0).resource.unwrap();
     let name = resource.attributes.iter().find(|attribute| attribute.key == "service.name").unwrap();
     assert_eq!(name.value.clone().unwrap().value, Some(Any::StringValue("ringfence".to_owned())));
-    let kinds = ["TrustDomain", "Fence", "AccessPolicy"];
+    let kinds = ["TrustDomain", "Member", "Fence", "AccessPolicy"];
     let traced = |kind: &str| {
         observed
             .collector

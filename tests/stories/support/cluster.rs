@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use ringfence::controller::{Clock, Failure, Operator};
-use ringfence_cluster::{Cluster, OPERATOR_USER, Options};
+use ringfence_cluster::{Cluster, Options};
 use ringfence_core::world::Settings;
 use tokio_util::sync::CancellationToken;
 
-/// A cluster with the three kinds installed.
+/// A cluster with the three kinds installed, in which the operator has the rights that the chart gives it.
 pub struct TestCluster {
     cluster: Cluster,
     operator_kubeconfig: PathBuf,
@@ -43,10 +43,10 @@ impl TestCluster {
         let started = tokio::task::spawn_blocking(|| {
             let cluster = Cluster::start(&Options::default()).unwrap();
             cluster.install_kinds().unwrap();
-            cluster
+            let operator_kubeconfig = cluster.install_rights().unwrap();
+            (cluster, operator_kubeconfig)
         });
-        let cluster = started.await.unwrap();
-        let operator_kubeconfig = cluster.kubeconfig_for(OPERATOR_USER, &["system:masters"]).unwrap();
+        let (cluster, operator_kubeconfig) = started.await.unwrap();
         Self { cluster, operator_kubeconfig }
     }
 

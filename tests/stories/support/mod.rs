@@ -20,7 +20,7 @@ pub use expect::{Bystanders, closed, says};
 pub use judges::{Connection, OUTSIDE, Workload, cyclonus, network_policies, np_guard};
 pub use observe::{Write, condition, config_map, event_reasons, events_about, secret, writes_since};
 pub use openssl::OpenSsl;
-pub use outputs::{History, Namespaced, edit, essence, in_namespace, is_owned_by, versions};
+pub use outputs::{History, Namespaced, edit, essence, in_namespace, is_owned_by, is_question, versions};
 pub use peer::{Peer, handshake, now, uri_of, webpki_verifies};
 pub use pods::pod;
 pub use replica::Replica;

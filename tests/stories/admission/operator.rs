@@ -1,0 +1,90 @@
+//! What the operator's own account can not do, should someone take it over, and what nobody can do to its rights.
+
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use ringfence_cluster::{OPERATOR_NAMESPACE, OPERATOR_USER};
+use ringfence_core::api::TrustDomain;
+use serde_json::{Value, json};
+
+use super::{admin_of, answer, begin, create, nothing_went_unjudged, passes, refused};
+
+const POLICY: &str = "ringfence-operator";
+
+/// The RoleBinding that the operator may write.
+fn binding() -> Value {
+    json!({
+        "metadata": {"name": "ringfence"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "ringfence-member"},
+        "subjects": [{"kind": "ServiceAccount", "name": "ringfence", "namespace": OPERATOR_NAMESPACE}],
+    })
+}
+
+#[tokio::test]
+async fn the_operator_gives_rights_to_nobody_but_itself_and_only_those_of_a_member() {
+    let story = begin("escalate").await;
+    let namespace = story.namespace("any").await;
+    let operator = story.cluster.client_of(OPERATOR_USER, &[]).await;
+    let bindings = |namespace: &str| Api::<RoleBinding>::namespaced(operator.clone(), namespace);
+    let changed = |pointer: &str, value: Value| {
+        let mut binding = binding();
+        *binding.pointer_mut(pointer).unwrap() = value;
+        binding
+    };
+    let thief = json!({"kind": "ServiceAccount", "name": "thief", "namespace": namespace});
+    let user = json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "thief"});
+    let both = json!([binding()["subjects"][0], thief]);
+    for attempt in [
+        changed("/metadata/name", json!("other")),
+        // It holds all that this role has, so that RBAC alone would let it pass.
+        changed("/roleRef/name", json!("ringfence")),
+        changed("/subjects/0", thief),
+        changed("/subjects/0", user),
+        changed("/subjects", both),
+        changed("/subjects", json!([])),
+    ] {
+        let message = refused(POLICY, async || create(&bindings(&namespace), attempt.clone()).await).await;
+        assert!(message.contains("binds ClusterRole ringfence-member to itself"), "{message}");
+    }
+    for system in ["kube-system", "kube-public", "kube-node-lease", OPERATOR_NAMESPACE] {
+        refused(POLICY, async || create(&bindings(system), binding()).await).await;
+    }
+    passes("entering a namespace", async || create(&bindings(&namespace), binding()).await).await;
+    nothing_went_unjudged(&story).await;
+}
+
+#[tokio::test]
+async fn the_operator_declares_nothing() {
+    let story = begin("declare").await;
+    let trust = story.trust("shop", json!({})).await;
+    let operator = story.cluster.client_of(OPERATOR_USER, &[]).await;
+    let domains = Api::<TrustDomain>::all(operator);
+    let patch = async |change: Value| {
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        answer(domains.patch(&trust.domain, &dry, &Patch::Merge(change)).await)
+    };
+    let wider = json!({"spec": {"inbound": [{"anywhere": {}}]}});
+    let labels = json!({"metadata": {"labels": {"mine": "yes"}}});
+    for change in [wider, labels] {
+        let message = refused("ringfence-operator-declarations", async || patch(change.clone()).await).await;
+        assert!(message.contains("the operator changes finalizers and nothing else"), "{message}");
+    }
+    patch(json!({"metadata": {"finalizers": ["ringfence.dev/identities", "ringfence.dev/other"]}})).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_takes_the_name_of_the_operators_role_binding() {
+    let story = begin("squat").await;
+    let namespace = story.namespace("any").await;
+    let tenant = admin_of(&story, &namespace).await;
+    let bindings = Api::<RoleBinding>::namespaced(tenant, &namespace);
+    let theirs = |name: &str| {
+        json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+        })
+    };
+    refused("ringfence-outputs", async || create(&bindings, theirs("ringfence")).await).await;
+    passes("another name", async || create(&bindings, theirs("other")).await).await;
+}
