@@ -3,6 +3,7 @@
 //! These stories share a cluster of their own: in it the admission policies are installed as the chart installs them.
 
 mod fence;
+mod finalizers;
 mod kinds;
 mod membership;
 mod operator;

@@ -1,5 +1,6 @@
 //! What the operator's own account can not do, should someone take it over, and what nobody can do to its rights.
 
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -50,6 +51,28 @@ async fn the_operator_gives_rights_to_nobody_but_itself_and_only_those_of_a_memb
         refused(POLICY, async || create(&bindings(system), binding()).await).await;
     }
     passes("entering a namespace", async || create(&bindings(&namespace), binding()).await).await;
+    nothing_went_unjudged(&story).await;
+}
+
+#[tokio::test]
+async fn the_operator_cannot_have_a_token_of_another_account_made_for_it() {
+    let story = begin("impersonate").await;
+    let trust = story.trust("shop", json!({})).await;
+    story.ready_identity(&trust.namespace, "order", json!({})).await;
+    let operator = story.cluster.client_of(OPERATOR_USER, &[]).await;
+    for namespace in [&*trust.namespace, OPERATOR_NAMESPACE] {
+        let secrets = Api::<Secret>::namespaced(operator.clone(), namespace);
+        let of_type = |kind: &str| {
+            let annotations = json!({"kubernetes.io/service-account.name": "default"});
+            let data = json!({"tls.crt": "", "tls.key": ""});
+            json!({"metadata": {"name": "any", "annotations": annotations}, "type": kind, "stringData": data})
+        };
+        for kind in ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "Opaque"] {
+            let message = refused("ringfence-operator-secrets", async || create(&secrets, of_type(kind)).await).await;
+            assert!(message.contains("the operator writes Secrets with certificates and keys"), "{message}");
+        }
+        passes("a certificate", async || create(&secrets, of_type("kubernetes.io/tls")).await).await;
+    }
     nothing_went_unjudged(&story).await;
 }
 
