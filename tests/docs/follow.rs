@@ -12,7 +12,7 @@ const FIRST_STEPS: &str = "getting-started.md";
 
 /// The pages, or folders of them, that are followed on a control plane alone: they declare things, and look at what comes
 /// of it.
-const GUIDES: &[&str] = &["command.md", "how-to/", "operations/disaster-recovery.md"];
+const GUIDES: &[&str] = &["command.md", "how-to/", "operations/disaster-recovery.md", "reference/access.md"];
 
 /// Commands that are not run although their page is followed: the first line, and why not.
 const NOT_RUN: &[(&str, &str, &str)] = &[
@@ -27,7 +27,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     (
         "operations/disaster-recovery.md",
         "ringfence release-finalizers --namespace ringfence-system",
-        "it would stop the operator that the other pages need; the stories of the uninstallation run it",
+        "it would stop the operator that the other pages need; the story of the uninstallation runs it",
     ),
 ];
 
