@@ -88,10 +88,11 @@ fn desk() -> TempDir {
 
 /// What there is to do, with the page's files laid out: files that a page changes have a name for each version.
 fn steps<'a>(page: &'a Page, desk: &Path) -> Vec<Step<'a>> {
-    let mut steps = Vec::new();
+    let (mut steps, mut files) = (Vec::<Step<'_>>::new(), Vec::new());
     for block in &page.blocks {
         match block {
             Block::File { name, content } => {
+                files.push(name);
                 let path = desk.join(name);
                 assert!(!path.exists(), "docs/{} has {name} twice: call one of them otherwise", page.file);
                 fs::write(path, content).unwrap();
@@ -104,6 +105,8 @@ fn steps<'a>(page: &'a Page, desk: &Path) -> Vec<Step<'a>> {
             Block::NotRun(_) => {}
         }
     }
+    let unused = files.into_iter().find(|name| !steps.iter().any(|step| step.command.contains(*name)));
+    assert_eq!(unused, None, "docs/{} has a file that no command takes", page.file);
     steps
 }
 
