@@ -6,7 +6,7 @@ CLUSTER := .cluster
 LAUNCHER := $(CARGO) run --quiet --package ringfence-cluster --
 RINGFENCE := $(CARGO) run --quiet --package ringfence --
 
-.PHONY: help demo test cluster cluster-down bench generate check-generated image fmt lint
+.PHONY: help demo test cluster cluster-down bench generate check-generated docs image fmt lint
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ generate: ## Write what is generated: CRDs, their copy in the chart, the API ref
 check-generated: generate ## Fail when what is generated is not what is committed
 	@git diff --exit-code -- crds charts/ringfence/templates/crds.yaml docs/reference/api.md docs/access.schema.json \
 	  || { echo "generated files are out of date: run make generate and commit" >&2; exit 1; }
+
+docs: ## Build the documentation site into target/site; what mdBook warns of fails
+	@command -v mdbook >/dev/null || { echo "mdbook is not installed: cargo install mdbook" >&2; exit 1; }
+	@said=$$(mdbook build 2>&1) || { echo "$$said" >&2; exit 1; }; \
+	case "$$said" in *WARN*) echo "$$said" >&2; exit 1;; *) echo "target/site/index.html";; esac
 
 image: ## Build the operator's container image, without a container engine
 	@image/build

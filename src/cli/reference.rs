@@ -99,5 +99,9 @@ fn bounds(schema: &JSONSchemaProps) -> Option<String> {
 }
 
 fn plain(schema: &JSONSchemaProps) -> String {
-    schema.description.as_deref().unwrap_or_default().replace('\n', " ").replace('|', "\\|")
+    let text = schema.description.as_deref().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+    // What stands in angle brackets would be taken for HTML, but not in code.
+    let parts = text.split('`').enumerate();
+    let parts = parts.map(|(at, part)| if at % 2 == 0 { part.replace('<', "&lt;") } else { part.to_owned() });
+    parts.collect::<Vec<_>>().join("`")
 }

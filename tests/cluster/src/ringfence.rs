@@ -49,6 +49,11 @@ impl Cluster {
         let file = self.dir().join("rights.yaml");
         fs::write(&file, rights()?).with_context(|| format!("write {}", file.display()))?;
         self.kubectl(&["create", &format!("--filename={}", file.display())])?;
+        self.operator_kubeconfig()
+    }
+
+    /// A kubeconfig of the operator, as soon as the rights that it was given are in force.
+    pub fn operator_kubeconfig(&self) -> Result<PathBuf> {
         let user = format!("--as={OPERATOR_USER}");
         let own = format!("--namespace={OPERATOR_NAMESPACE}");
         let everywhere = ["auth", "can-i", "list", "trustdomains.ringfence.dev", &user];

@@ -1,0 +1,82 @@
+//! Pages that tell their reader what to do: it is done.
+
+use std::collections::BTreeMap;
+
+use crate::book::pages;
+use crate::page::{Block, Page};
+use crate::reader::follow;
+use crate::stage;
+
+/// The page that is followed on a cluster with a node, where its pods call each other.
+const FIRST_STEPS: &str = "getting-started.md";
+
+/// The pages, or folders of them, that are followed on a control plane alone: they declare things, and look at what comes
+/// of it.
+const GUIDES: &[&str] = &["command.md", "how-to/", "operations/disaster-recovery.md", "reference/access.md"];
+
+/// Commands that are not run although their page is followed: the first line, and why not.
+const NOT_RUN: &[(&str, &str, &str)] = &[
+    (FIRST_STEPS, "make cluster", "the test's own cluster is such a one"),
+    (FIRST_STEPS, "make image", "the test's node has the image of what was just built"),
+    (FIRST_STEPS, "make cluster-down", "the test ends its cluster itself"),
+    (
+        "how-to/prometheus.md",
+        "helm upgrade ringfence charts/ringfence --namespace ringfence-system --reuse-values \\",
+        "it needs the kinds of the Prometheus Operator, whose objects the tests of the chart look at",
+    ),
+    (
+        "operations/disaster-recovery.md",
+        "ringfence release-finalizers --namespace ringfence-system",
+        "it would stop the operator that the other pages need; the story of the uninstallation runs it",
+    ),
+];
+
+/// How many blocks of commands pages have that are not followed, since they are not about one cluster from one end to the
+/// other.
+const ONLY_READ: &[(&str, usize)] = &[("operations/upgrade.md", 1), ("revocation.md", 1)];
+
+fn is_guide(page: &Page) -> bool {
+    GUIDES.iter().any(|place| page.file.starts_with(place))
+}
+
+#[test]
+fn nothing_is_left_out_that_is_not_known() {
+    let mut known: Vec<(String, String)> =
+        NOT_RUN.iter().map(|(page, line, _)| ((*page).to_owned(), (*line).to_owned())).collect();
+    let mut only_read = BTreeMap::new();
+    for page in pages() {
+        if page.file == FIRST_STEPS || is_guide(&page) {
+            for block in page.not_run() {
+                let first = (page.file.clone(), block.lines().next().unwrap_or_default().to_owned());
+                let place = known.iter().position(|known| *known == first);
+                let place = place.unwrap_or_else(|| panic!("{first:?} is not run: say why, in NOT_RUN"));
+                known.remove(place);
+            }
+            continue;
+        }
+        let is_command = |block: &&Block| !matches!(block, Block::File { .. });
+        let commands = page.blocks.iter().filter(is_command).count();
+        if commands > 0 {
+            only_read.insert(page.file.clone(), commands);
+        }
+    }
+    assert!(known.is_empty(), "in NOT_RUN, and on no page: {known:?}");
+    let expected: BTreeMap<String, usize> =
+        ONLY_READ.iter().map(|(page, count)| ((*page).to_owned(), *count)).collect();
+    assert_eq!(only_read, expected, "blocks of commands that nobody runs, and those known in ONLY_READ");
+}
+
+#[test]
+fn the_first_steps_lead_where_they_say() {
+    let Some(cluster) = stage::node() else { return };
+    follow(&cluster, &Page::read(FIRST_STEPS));
+    cluster.stop().unwrap();
+}
+
+#[test]
+fn the_guides_lead_where_they_say() {
+    let stage = stage::ControlPlane::start();
+    for page in pages().iter().filter(|page| is_guide(page)) {
+        follow(&stage.cluster, page);
+    }
+}
