@@ -33,7 +33,7 @@ bench: ## Measure against a bare client on the same machine
 generate: ## Write what is generated: CRDs, their copy in the chart, the API reference, the schema of access.json
 	@mkdir -p crds docs/reference
 	$(RINGFENCE) crds --directory crds
-	$(RINGFENCE) crds --keep > charts/ringfence/templates/crds.yaml
+	{ echo '{{- if .Values.crds.enabled }}' && $(RINGFENCE) crds --keep && echo '{{- end }}'; } > charts/ringfence/templates/crds.yaml
 	$(RINGFENCE) reference > docs/reference/api.md
 	$(RINGFENCE) access-schema > docs/access.schema.json
 

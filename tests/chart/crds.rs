@@ -11,9 +11,14 @@ use crate::helm::{chart, of_kind, render, ringfence};
 #[test]
 fn the_kinds_are_generated_from_the_types() {
     let generated = ringfence(&["crds", "--keep"]);
+    let generated = format!("{{{{- if .Values.crds.enabled }}}}\n{generated}{{{{- end }}}}\n");
     let file = chart().join("templates/crds.yaml");
     let found = std::fs::read_to_string(&file).unwrap();
-    assert!(found == generated, "{} is not what `ringfence crds --keep` prints: run `make generate`", file.display());
+    assert!(
+        found == generated,
+        "{} is not made of what `ringfence crds --keep` prints: run `make generate`",
+        file.display()
+    );
 }
 
 #[test]
@@ -24,4 +29,11 @@ fn the_kinds_stay_when_the_release_goes() {
     for crd in crds {
         assert_eq!(crd.annotations().get("helm.sh/resource-policy").map(String::as_str), Some("keep"));
     }
+}
+
+#[test]
+fn the_kinds_can_come_from_elsewhere() {
+    let without = render(&json!({"crds": {"enabled": false}}));
+    assert_eq!(of_kind::<CustomResourceDefinition>(&without), []);
+    assert_eq!(without.len() + 3, render(&json!({})).len());
 }

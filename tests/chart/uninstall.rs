@@ -57,3 +57,8 @@ fn a_job_with_an_account_of_its_own_stops_the_operator_and_releases_what_waits_f
         assert_eq!((&*subject.name, subject.namespace.as_deref()), ("ringfence-uninstall", Some(OPERATOR_NAMESPACE)));
     }
 }
+
+#[test]
+fn it_is_left_out_for_tools_that_would_run_it_at_once() {
+    assert_eq!(hooks(&json!({"uninstallHook": {"enabled": false}})), [] as [Value; 0]);
+}
