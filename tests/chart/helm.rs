@@ -38,6 +38,11 @@ impl Helm {
         self
     }
 
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
     pub(crate) fn cluster(mut self, kubeconfig: &Path) -> Self {
         self.command.env("KUBECONFIG", kubeconfig);
         self

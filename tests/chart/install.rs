@@ -38,18 +38,30 @@ async fn the_shop_gets_ready_in_a_cluster_that_knows_only_the_chart() {
             |cluster: &Cluster| cluster.kubectl(&["get", "networkpolicies,secrets", "-A", "-o=name"]).unwrap();
         let before = outputs(&cluster);
         install(&cluster);
-        // No pod runs here, and so no hook.
-        Helm::new(&["uninstall", "ringfence", "--no-hooks", "--namespace", OPERATOR_NAMESPACE])
-            .cluster(cluster.kubeconfig())
-            .success();
+        // There is one Ringfence in a cluster, and a second one does not get in its way.
+        for namespace in [OPERATOR_NAMESPACE, "elsewhere"] {
+            is_refused_by_the_first_release(&cluster, namespace);
+        }
+        // No pod runs here, and so no hook: then nothing goes, and one may try again.
+        let everything = || cluster.kubectl(&["get", "clusterroles,validatingadmissionpolicies", "-o=name"]).unwrap();
+        let installed = everything();
+        uninstall("--timeout=2s").cluster(cluster.kubeconfig()).failure();
+        let left = everything();
+        assert!(installed.contains("ringfence") && installed.lines().all(|name| left.contains(name)), "{left}");
+        uninstall("--no-hooks").cluster(cluster.kubeconfig()).success();
         let without_releases = |names: String| {
             names.lines().filter(|name| !name.contains("helm.release")).map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(without_releases(outputs(&cluster)), without_releases(before));
+        assert_eq!(without_releases(outputs(&cluster)), without_releases(before.clone()));
         let policies = ["get", "validatingadmissionpolicies,validatingadmissionpolicybindings", "-o=name"];
         assert_eq!(cluster.kubectl(&policies).unwrap(), "");
         let declared = cluster.kubectl(&["get", "ringfence", "-A", "-o=name"]).unwrap();
         assert_eq!(declared.lines().count(), 3 + 5 + 5, "{declared}");
+
+        // The kinds that stayed are those of the first release, until another one is told to take them over.
+        is_refused_by_the_first_release(&cluster, OPERATOR_NAMESPACE);
+        second(&cluster, OPERATOR_NAMESPACE).argument("--take-ownership").success();
+        assert_eq!(without_releases(outputs(&cluster)), without_releases(before));
         cluster
     })
     .await;
@@ -65,6 +77,23 @@ fn install(cluster: &Cluster) -> String {
     let install = ["upgrade", "--install", "ringfence", chart.to_str().unwrap()];
     let place = ["--namespace", OPERATOR_NAMESPACE, "--create-namespace"];
     Helm::new(&[install.as_slice(), &place].concat()).cluster(cluster.kubeconfig()).success()
+}
+
+fn uninstall(option: &str) -> Helm {
+    Helm::new(&["uninstall", "ringfence", option, "--namespace", OPERATOR_NAMESPACE])
+}
+
+/// Installs the chart under another name.
+fn second(cluster: &Cluster, namespace: &str) -> Helm {
+    let chart = chart();
+    let install = ["install", "second", chart.to_str().unwrap(), "--namespace", namespace, "--create-namespace"];
+    Helm::new(&install).cluster(cluster.kubeconfig())
+}
+
+fn is_refused_by_the_first_release(cluster: &Cluster, namespace: &str) {
+    let refusal = second(cluster, namespace).failure();
+    let because = "annotation validation error: key \"meta.helm.sh/release-name\" must equal \"second\": current value is \"ringfence\"";
+    assert!(refusal.contains(because), "{refusal}");
 }
 
 /// Applies `examples/shop/policies` and waits until everything in it is ready.

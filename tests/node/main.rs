@@ -10,7 +10,7 @@ mod admission;
 mod changes;
 mod files;
 mod install;
+mod lifecycle;
 mod shop;
 mod support;
 mod takeover;
-mod uninstall;
