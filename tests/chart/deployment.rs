@@ -238,3 +238,21 @@ fn more_variables_and_files_reach_the_operator() {
     let [pod, _] = specs(&json!({}));
     assert_eq!((pod.volumes, pod.containers[0].volume_mounts.clone()), (None, None));
 }
+
+#[test]
+fn the_scheduler_is_told_nothing_that_nobody_asked_for() {
+    let asked = json!({
+        "nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"operator": "Exists"}],
+        "priorityClassName": "system-cluster-critical",
+    });
+    for pod in specs(&asked) {
+        assert!(pod.node_selector.is_some() && pod.tolerations.is_some());
+        assert_eq!(pod.priority_class_name.as_deref(), Some("system-cluster-critical"));
+    }
+    for pod in specs(&json!({})) {
+        assert_eq!(
+            (pod.node_selector, pod.tolerations, pod.affinity, pod.priority_class_name),
+            (None, None, None, None)
+        );
+    }
+}
