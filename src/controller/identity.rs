@@ -24,12 +24,12 @@ use tracing::{Instrument, warn};
 use drift::{is_drift, is_drift_of_key, may_be_contested};
 
 use suspension::lossy_rotation;
-use tls_secret::unavailable;
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
 use super::error::{Error, write_failed};
+use super::keystores::unavailable;
 use super::members::Access;
 use super::queue::Ended;
 use super::report::{Reported, report};
@@ -94,7 +94,7 @@ impl Pass<'_> {
             self.certificate(plan).await;
             self.signing_key(plan).await;
         }
-        self.outcome.problems.extend(unavailable(plan));
+        self.outcome.problems.extend(unavailable(plan.identity.options.keystores.is_some()));
         if self.closes(plan) {
             self.network_policy(plan.identity.network_policy(), &plan.network_policy).await;
             self.trust(plan).await;

@@ -22,7 +22,7 @@ use super::tls_secret::CA_CRT;
 pub(crate) const KEYSTORE: &str = "keystore.p12";
 pub(crate) const TRUSTSTORE: &str = "truststore.p12";
 
-/// Fewest characters of a password: Java's `keytool` refuses to open what has fewer.
+/// Fewest characters of a password: with fewer, Java's `keytool` creates none.
 const SHORTEST: usize = 6;
 /// Most characters of a password.
 const LONGEST: usize = 128;

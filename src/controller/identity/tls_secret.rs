@@ -13,16 +13,6 @@ fn updated((kind, key): &Output, reason: RewriteReason) -> (Reason, String) {
     (Reason::SecretUpdated, format!("updated {kind} {} ({})", key.name, reason.as_str()))
 }
 
-/// What is said of keystores that are declared where the operator can't write them.
-pub(super) fn unavailable(plan: &IdentityPlan) -> Option<Problem> {
-    let declared = plan.identity.options.keystores.is_some();
-    (declared && !keystores::AVAILABLE).then(|| Problem {
-        condition: ConditionType::Programmed,
-        reason: Reason::KeystoresUnavailable,
-        message: "this build of the operator can't write keystores, and the certificate comes without: take certificate.pkcs12 out, or ask the platform team for a build with the feature pkcs12".to_owned(),
-    })
-}
-
 impl Pass<'_> {
     pub(super) async fn issue(
         &mut self,
