@@ -106,17 +106,7 @@ impl World {
                     dirty.units.extend(self.units_of_namespace(&key.namespace));
                 }
             }
-            Change::Password(password, new) => {
-                let old = replace(&mut self.passwords, &password, new);
-                if old.as_ref() != self.passwords.get(&password) {
-                    let wants = |key: &&NamespacedName| {
-                        let identity = self.identity(key);
-                        identity.is_some_and(|identity| identity.options.keystores.as_deref() == Some(&password))
-                    };
-                    let owners = self.identities_in(&password.secret.namespace).map(|(key, _)| key).filter(wants);
-                    dirty.units.extend(owners.cloned().map(Unit::Identity));
-                }
-            }
+            Change::Password(password, new) => self.fold_password(&password, new, &mut dirty),
             Change::Authority(domain, new) => self.fold_authority(&domain, new, &mut dirty),
             Change::OperatorSecret(name, version) => {
                 if replace(&mut self.operator_secrets, &name, version.clone()) != version {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{NamespacedName, Problem};
+use super::fold::{Dirty, replace};
+use super::{NamespacedName, Problem, Unit, World};
 use crate::api::{ConditionType, Reason, SecretTemplate, ServiceIdentity};
 use crate::pki::{KeystorePassword, PasswordFault, Usages};
 
@@ -39,6 +40,21 @@ pub enum PasswordFacts {
     Missing,
     /// What is in it, or why that is no password.
     Found(Result<KeystorePassword, PasswordFault>),
+}
+
+impl World {
+    /// Folds what is known of a password; whoever named it looks at its keystores.
+    pub(super) fn fold_password(&mut self, password: &PasswordRef, new: Option<PasswordFacts>, dirty: &mut Dirty) {
+        let old = replace(&mut self.passwords, password, new);
+        if old.as_ref() == self.passwords.get(password) {
+            return;
+        }
+        let names_it = |key: &&NamespacedName| {
+            self.identity(key).is_some_and(|identity| identity.options.keystores.as_deref() == Some(password))
+        };
+        let owners = self.identities_in(&password.secret.namespace).map(|(key, _)| key).filter(names_it);
+        dirty.units.extend(owners.cloned().map(Unit::Identity));
+    }
 }
 
 /// The choices of an identity whose certificate has these DNS names, and what of them can't be had.

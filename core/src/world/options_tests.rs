@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::testing::{CLUSTER, SHOP, apply, complaints, identity, key, world};
-use crate::world::World;
 
 /// Storefront may have a name of its own; order has a Service.
 const NAMES: &str = r"
