@@ -16,7 +16,8 @@ use ringfence_core::plan::{
     member_step, policy_status,
 };
 use ringfence_core::world::{
-    Change, DNS_NAMESPACE, DNS_SERVICE, NamespaceFacts, NamespacedName, PodFacts, ServiceFacts, Unit, World,
+    Change, DNS_NAMESPACE, DNS_SERVICE, NamespaceFacts, NamespacedName, PasswordRef, PodFacts, ServiceFacts, Unit,
+    World,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -96,17 +97,12 @@ fn identity(world: &World, key: &NamespacedName) -> Result<Vec<Value>> {
     })];
     // Only what is declared beside names, algorithm and duration.
     let options = &plan.identity.options;
+    let named = |password: &PasswordRef| json!({"name": password.secret.name, "key": password.key});
     let declared = [
         ("commonName", options.common_name.as_ref().map(|name| json!(name))),
         ("usages", (profile.usages != Usages::BOTH).then(|| json!(profile.usages.to_list()))),
         ("secretTemplate", options.template.as_deref().map(|template| json!(template))),
-        (
-            "pkcs12",
-            options
-                .keystores
-                .as_deref()
-                .map(|password| json!({"passwordSecretRef": {"name": password.secret.name, "key": password.key}})),
-        ),
+        ("pkcs12", options.keystores.as_deref().map(|password| json!({"passwordSecretRef": named(password)}))),
     ];
     for (field, value) in declared {
         if let Some(value) = value {

@@ -1,12 +1,16 @@
 //! The Secret of a certificate, as it is written: issued or put right, with its keystores.
 
+use k8s_openapi::api::core::v1::Secret;
+use ringfence_core::api::Reason;
 use ringfence_core::pki::{
     CaGenerations, KeystoreContent, LeafFacts, RewriteReason, SecretData, issue_leaf, keystore_record,
     rewrite_tls_secret, tls_secret_data,
 };
 use ringfence_core::plan::{IdentityPlan, keystore_password, leaf_profile, tls_secret};
 
-use super::*;
+use super::{Pass, put_right};
+use crate::controller::contest::Output;
+use crate::controller::error::Error;
 use crate::controller::keystores::{self, Keystores};
 
 fn updated((kind, key): &Output, reason: RewriteReason) -> (Reason, String) {
