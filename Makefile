@@ -55,5 +55,6 @@ fmt: ## Format
 lint: ## Check format, lints, and licences of dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --package ringfence --no-default-features --lib --bins -- --deny warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences are not checked (cargo install cargo-deny)" >&2; fi

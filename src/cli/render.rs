@@ -10,12 +10,14 @@ use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use kube::ResourceExt;
+use ringfence_core::pki::Usages;
 use ringfence_core::plan::{
     BASELINE, FenceStep, MemberStep, Outcome, Step, fence_step, identity_plan, identity_status, leaf_profile,
     member_step, policy_status,
 };
 use ringfence_core::world::{
-    Change, DNS_NAMESPACE, DNS_SERVICE, NamespaceFacts, NamespacedName, PodFacts, ServiceFacts, Unit, World,
+    Change, DNS_NAMESPACE, DNS_SERVICE, NamespaceFacts, NamespacedName, PasswordRef, PodFacts, ServiceFacts, Unit,
+    World,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -93,6 +95,20 @@ fn identity(world: &World, key: &NamespacedName) -> Result<Vec<Value>> {
         "spiffeID": profile.spiffe_id.to_string(), "dnsNames": profile.dns_names, "ipAddresses": profile.ip_addresses,
         "algorithm": profile.algorithm, "duration": format!("{:#}", profile.duration),
     })];
+    // Only what is declared beside names, algorithm and duration.
+    let options = &plan.identity.options;
+    let named = |password: &PasswordRef| json!({"name": password.secret.name, "key": password.key});
+    let declared = [
+        ("commonName", options.common_name.as_ref().map(|name| json!(name))),
+        ("usages", (profile.usages != Usages::BOTH).then(|| json!(profile.usages.to_list()))),
+        ("secretTemplate", options.template.as_deref().map(|template| json!(template))),
+        ("pkcs12", options.keystores.as_deref().map(|password| json!({"passwordSecretRef": named(password)}))),
+    ];
+    for (field, value) in declared {
+        if let Some(value) = value {
+            documents[0][field] = value;
+        }
+    }
     if let Some((algorithm, name)) = &plan.identity.signing_key {
         documents.push(json!({
             "apiVersion": "render.ringfence.dev/v1", "kind": "SigningKeyProfile",

@@ -15,6 +15,7 @@ use super::contest::{Contests, Output};
 use super::events::Events;
 use super::members::Members;
 use super::metrics::Metrics;
+use super::passwords::Passwords;
 use super::queue::Queue;
 
 /// Shared by all reconciliations.
@@ -27,6 +28,7 @@ pub(super) struct Context {
     pub(super) queue: Queue,
     leads: AtomicBool,
     pub(super) members: Members,
+    pub(super) passwords: Passwords,
     world: Mutex<World>,
     memory: Mutex<Memory>,
 }
@@ -84,7 +86,8 @@ impl Context {
     ) -> Self {
         let (world, memory) = (Mutex::new(world), Mutex::default());
         let (queue, members, leads) = (Queue::default(), Members::default(), AtomicBool::new(false));
-        Self { client, clock, entropy, events, metrics, queue, members, leads, world, memory }
+        let passwords = Passwords::default();
+        Self { client, clock, entropy, events, metrics, queue, members, passwords, leads, world, memory }
     }
 
     /// From now on everything that is touched is queued, and everything is touched once. Returns how much that is.

@@ -6,6 +6,8 @@ use ringfence_core::pki::{IssueError, KeyError, ListError};
 use ringfence_core::plan::MakeAuthorityError;
 use ringfence_core::world::Problem;
 
+use super::keystores::KeystoreError;
+
 /// A step that failed; it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -23,6 +25,8 @@ pub(super) enum Error {
     Lists(#[from] ListError),
     #[error("the Secret could not be put right: {0}")]
     Rewrite(String),
+    #[error("the keystores could not be written: {0}")]
+    Keystores(#[from] KeystoreError),
     #[error("a task ended early: {0}")]
     Task(#[from] tokio::task::JoinError),
 }

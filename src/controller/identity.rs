@@ -2,6 +2,7 @@
 
 mod drift;
 mod suspension;
+mod tls_secret;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use ringfence_core::api::{CertificateAlgorithm, ConditionType, Reason, ServiceIdentity};
 use ringfence_core::jwt::{SigningKey, key_algorithm, rewrite_signing_key_secret, signing_key_secret_data};
-use ringfence_core::pki::{PrivateKey, SecretData, issue_leaf, next_renewal, rewrite_tls_secret, tls_secret_data};
+use ringfence_core::pki::{PrivateKey, SecretData, next_renewal};
 use ringfence_core::plan::{
-    CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, leaf_profile, may_go,
-    name_taken, refused_step, rolls_until, signing_key_secret, suspension_plan, tls_secret,
+    CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, may_go, name_taken,
+    refused_step, rolls_until, signing_key_secret, suspension_plan,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
 use tracing::{Instrument, warn};
@@ -28,6 +29,7 @@ use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
 use super::error::{Error, write_failed};
+use super::keystores::unavailable;
 use super::members::Access;
 use super::queue::Ended;
 use super::report::{Reported, report};
@@ -92,6 +94,7 @@ impl Pass<'_> {
             self.certificate(plan).await;
             self.signing_key(plan).await;
         }
+        self.outcome.problems.extend(unavailable(plan.identity.options.keystores.is_some()));
         if self.closes(plan) {
             self.network_policy(plan.identity.network_policy(), &plan.network_policy).await;
             self.trust(plan).await;
@@ -140,31 +143,9 @@ impl Pass<'_> {
                     Err(error) => Err(error),
                 }
             }
-            CertificateStep::Rewrite { reason, replaces } => {
-                let generations = self.context.world().generations(&plan.identity.domain).cloned();
-                let Some(generations) = generations else { return };
-                let output = self.output("Secret", &plan.identity.tls_secret);
-                let rewritten = self.rewrite(&output, replaces, |data| {
-                    let data = rewrite_tls_secret(data, &generations).map_err(|error| error.to_string())?;
-                    Ok(tls_secret(&plan.identity, &plan.owner, data))
-                });
-                rewritten.await.map(|done| done.then(|| put_right(&output, reason.as_str())))
-            }
+            CertificateStep::Rewrite { reason, replaces } => self.put_around(plan, *reason, replaces).await,
         };
         self.conclude(result);
-    }
-
-    async fn issue(&mut self, plan: &IdentityPlan, replaces: Option<(String, String)>) -> Result<bool, Error> {
-        let identity = &plan.identity;
-        let generations = self.context.world().generations(&identity.domain).cloned();
-        let Some((generations, profile)) = generations.map(|generations| (generations, leaf_profile(identity))) else {
-            return Ok(false);
-        };
-        let Some(authority) = generations.signing() else { return Ok(false) };
-        let key = self.private_key(profile.algorithm).await?;
-        let leaf = issue_leaf(&profile, authority, &key, &self.context.entropy.serial(), self.now)?;
-        let secret = tls_secret(identity, &plan.owner, tls_secret_data(&leaf, &generations));
-        self.write_secret(&identity.tls_secret, secret, replaces).await
     }
 
     async fn signing_key(&mut self, plan: &IdentityPlan) {
@@ -198,11 +179,14 @@ impl Pass<'_> {
             }
             SigningKeyStep::Rewrite { reason, replaces } => {
                 let output = self.output("Secret", name);
-                let rewritten = self.rewrite(&output, replaces, |data| {
-                    let data = rewrite_signing_key_secret(data).map_err(|error| error.to_string())?;
-                    signing_key_secret(&plan.identity, &plan.owner, data)
-                        .ok_or_else(|| "the identity has no signing key".to_owned())
-                });
+                let rewritten = async {
+                    let Some(found) = self.as_planned(&output, replaces).await? else { return Ok(false) };
+                    let data = rewrite_signing_key_secret(&found).map_err(|error| Error::Rewrite(error.to_string()))?;
+                    match signing_key_secret(&plan.identity, &plan.owner, data) {
+                        Some(secret) => self.rewritten(&output, secret, replaces, false).await,
+                        None => Ok(false),
+                    }
+                };
                 rewritten.await.map(|done| done.then(|| put_right(&output, reason.as_str())))
             }
         };
@@ -220,32 +204,37 @@ impl Pass<'_> {
         })
     }
 
-    /// Reads a Secret of ours, for its key alone, and writes it back as it should be. One that is not as it was when this
-    /// was planned is planned again.
-    async fn rewrite(
+    /// Reads a Secret of ours, for its key alone, so that it can be written back as it should be. One that is not as it was
+    /// when this was planned is planned again.
+    async fn as_planned(
         &mut self,
         output: &Output,
-        replaces: &(String, String),
-        put_right: impl FnOnce(&SecretData) -> Result<Secret, String>,
-    ) -> Result<bool, Error> {
+        (uid, version): &(String, String),
+    ) -> Result<Option<SecretData>, Error> {
         if self.leaves_alone(output) {
-            return Ok(false);
+            return Ok(None);
         }
         let name = &output.1.name;
         let api = Api::<Secret>::namespaced(self.context.client.clone(), &self.key.namespace);
-        let (uid, version) = replaces;
         let planned = |found: &Secret| {
             found.metadata.uid.as_ref() == Some(uid) && found.metadata.resource_version.as_ref() == Some(version)
         };
         let gathered = api.get_opt(name).instrument(trace::gather::<Secret>(&self.key.namespace, name)).await;
-        let Some(found) = gathered?.filter(planned) else {
-            self.failed = true;
-            return Ok(false);
-        };
-        let data = found.data.as_ref().map(SecretData::from).unwrap_or_default();
-        let secret = put_right(&data).map_err(Error::Rewrite)?;
-        let done = self.write_secret(name, secret, Some(replaces.clone())).await?;
-        if done {
+        let found = gathered?.filter(planned);
+        self.failed |= found.is_none();
+        Ok(found.map(|found| found.data.as_ref().map(SecretData::from).unwrap_or_default()))
+    }
+
+    /// Writes it back; it is counted as a correction unless it follows from what is newly declared.
+    async fn rewritten(
+        &mut self,
+        output: &Output,
+        secret: Secret,
+        replaces: &(String, String),
+        declared: bool,
+    ) -> Result<bool, Error> {
+        let done = self.write_secret(&output.1.name, secret, Some(replaces.clone())).await?;
+        if done && !declared {
             self.context.memory().contests.corrected(output, self.now);
         }
         Ok(done)

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::context::Context;
+use super::passwords::PasswordWatches;
 use super::watch::{Seen, outputs};
 
 /// First pause before the API server is asked again whether it knows a new RoleBinding; it doubles with each further one.
@@ -190,6 +191,7 @@ fn refusal(message: String) -> Problem {
 pub(super) struct Watches {
     streams: SelectAll<BoxStream<'static, Seen>>,
     running: BTreeMap<String, CancellationToken>,
+    passwords: PasswordWatches,
     slots: Arc<Semaphore>,
 }
 
@@ -199,6 +201,7 @@ impl Watches {
         Self {
             streams: stream::select_all(streams),
             running: BTreeMap::new(),
+            passwords: PasswordWatches::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
@@ -207,6 +210,11 @@ impl Watches {
     pub(super) async fn next(&mut self, context: &Context) -> Option<Seen> {
         tokio::select! {
             seen = self.streams.next() => seen,
+            touched = context.passwords.touched() => {
+                let (begun, forgotten) = self.passwords.follow(&context.client, touched);
+                self.streams.extend(begun);
+                Some(Seen::Changed(forgotten))
+            }
             touched = context.members.touched() => {
                 let mut forgotten = Vec::new();
                 for (namespace, entered) in touched {
@@ -214,6 +222,7 @@ impl Watches {
                         running.cancel();
                     }
                     // Nothing tells when they go, until they are listed anew.
+                    forgotten.extend(self.passwords.leave(&context.passwords, &namespace));
                     forgotten.extend(context.world().outputs_in(&namespace));
                     if entered {
                         let stop = CancellationToken::new();

@@ -19,11 +19,13 @@ mod gate;
 mod gone;
 mod health;
 mod identity;
+mod keystores;
 mod lease;
 mod malformed;
 mod member;
 mod members;
 mod metrics;
+mod passwords;
 mod policy;
 mod queue;
 mod report;
@@ -300,6 +302,7 @@ async fn reconcile(context: &Context, unit: &Unit) -> Ended {
             Unit::Domain(name) => domain::reconcile(context, name).await,
             Unit::Member(namespace) => member::reconcile(context, namespace).await,
             Unit::Fence(namespace) => fence::reconcile(context, namespace).await,
+            Unit::Identity(key) if passwords::awaited(context, key) => Ended::Done,
             Unit::Identity(key) if gone::is_gone(context, key).await => Ended::Done,
             Unit::Identity(key) => identity::reconcile(context, key).await,
             Unit::Policy(key) => policy::reconcile(context, key).await,

@@ -73,6 +73,19 @@ pub(super) fn outputs(client: &Client, namespace: &str) -> Vec<BoxStream<'static
     ]
 }
 
+/// The Secret of this name, whoever wrote it.
+pub(super) fn secret_named(
+    client: &Client,
+    key: &NamespacedName,
+    change: impl Fn(Option<&SecretData>) -> Change + Send + 'static,
+) -> BoxStream<'static, Seen> {
+    let named = everything().fields(&format!("metadata.name={}", key.name));
+    folded(Api::<Secret>::namespaced(client.clone(), &key.namespace), named, move |_, secret| {
+        let data = secret.map(|secret| secret.data.as_ref().map(SecretData::from).unwrap_or_default());
+        vec![change(data.as_ref())]
+    })
+}
+
 fn config_maps(client: &Client, namespace: &str) -> BoxStream<'static, Seen> {
     folded(Api::<ConfigMap>::namespaced(client.clone(), namespace), ours(), |key, object| {
         vec![Change::ConfigMap(key, object.map(OutputFacts::from))]

@@ -12,7 +12,8 @@ const FIRST_STEPS: &str = "getting-started.md";
 
 /// The pages, or folders of them, that are followed on a control plane alone: they declare things, and look at what comes
 /// of it.
-const GUIDES: &[&str] = &["command.md", "how-to/", "operations/disaster-recovery.md", "reference/access.md"];
+const GUIDES: &[&str] =
+    &["certificates.md", "command.md", "how-to/", "operations/disaster-recovery.md", "reference/access.md"];
 
 /// Commands that are not run although their page is followed: the first line, and why not.
 const NOT_RUN: &[(&str, &str, &str)] = &[

@@ -65,6 +65,22 @@ fn an_identity_outside_every_domain_is_refused() {
 }
 
 #[test]
+fn what_is_chosen_about_a_certificate_shows_and_nothing_else() {
+    let chosen = "spec: {certificate: {usages: [ClientAuth], secretTemplate: {labels: {team: a}}, pkcs12: {passwordSecretRef: {name: store, key: password}}}}";
+    let ran = render(&[("good.yaml", &ACCEPTED.replace("spec: {}", chosen))]);
+    let profile = documents(&ran.output).into_iter().find(|document| document["kind"] == "CertificateProfile").unwrap();
+    assert_eq!(profile["usages"], serde_json::json!(["ClientAuth"]));
+    assert_eq!(profile["secretTemplate"], serde_json::json!({"labels": {"team": "a"}}));
+    assert_eq!(profile["pkcs12"]["passwordSecretRef"]["name"], "store");
+    let plain = render(&[("good.yaml", ACCEPTED)]);
+    let profile =
+        documents(&plain.output).into_iter().find(|document| document["kind"] == "CertificateProfile").unwrap();
+    for field in ["usages", "commonName", "secretTemplate", "pkcs12"] {
+        assert!(profile.get(field).is_none(), "{field}");
+    }
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named_with_exit_code_2_and_nothing_is_printed() {
     let schema = ACCEPTED.replace("from: [{", "from: 5 # [{");
     let cases = [

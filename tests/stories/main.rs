@@ -13,6 +13,7 @@ mod deletion;
 mod drift;
 mod membership;
 mod observability;
+mod options;
 mod ownership;
 mod pitfalls;
 mod ports;

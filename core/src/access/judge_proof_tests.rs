@@ -53,6 +53,50 @@ fn callers_that_cannot_prove_what_is_demanded_are_closed() {
 }
 
 #[test]
+fn who_can_not_show_a_certificate_where_one_is_needed_is_told_and_nobody_else_is_touched() {
+    const CALLS_ONLY: &str = "{kind: ServiceIdentity, metadata: {name: order, namespace: storefront}, spec: {signingKey: {}, certificate: {usages: [ClientAuth]}}}";
+    const SERVES_ONLY: &str = "{kind: ServiceIdentity, metadata: {name: order, namespace: storefront}, spec: {signingKey: {}, certificate: {usages: [ServerAuth]}}}";
+    tell(&[
+        Story {
+            sentence: "a caller without ClientAuth can't prove itself by certificate",
+            given: SERVES_ONLY,
+            spec: "{to: {identity: payment, ports: [{port: 8443}]}, from: [{identity: {name: order, namespace: storefront}}, {identity: {name: inventory, namespace: storefront}}]}",
+            then: &[
+                "UsageMissing: the certificate of ServiceIdentity storefront/order is not for clients: add ClientAuth to certificate.usages in it",
+                "identity storefront/inventory -> identity settlement/payment 8443/TCP mtls",
+            ],
+        },
+        Story {
+            sentence: "but by a token it can",
+            given: SERVES_ONLY,
+            spec: "{to: {identity: payment, ports: [{port: 8443}]}, from: [{identity: {name: order, namespace: storefront}}], authentication: {jwt: {}}}",
+            then: &["identity storefront/order -> identity settlement/payment 8443/TCP jwt"],
+        },
+        Story {
+            sentence: "a caller need not be a server",
+            given: CALLS_ONLY,
+            spec: "{to: {identity: payment, ports: [{port: 8443}]}, from: [{identity: {name: order, namespace: storefront}}], authentication: {mtls: {}, jwt: {}}}",
+            then: &["identity storefront/order -> identity settlement/payment 8443/TCP mtls+jwt"],
+        },
+        Story {
+            sentence: "a callee without ServerAuth can be called by nobody who must prove anything, a whole domain included",
+            given: "{kind: ServiceIdentity, metadata: {name: payment, namespace: settlement}, spec: {certificate: {usages: [ClientAuth]}}}",
+            spec: "{to: {identity: payment, ports: [{port: 8443}]}, from: [{identity: {name: order, namespace: storefront}}, {trustDomain: storefront}]}",
+            then: &[
+                "UsageMissing: the certificate of ServiceIdentity settlement/payment is not for servers: add ServerAuth to certificate.usages in it",
+                "UsageMissing: the certificate of ServiceIdentity settlement/payment is not for servers: add ServerAuth to certificate.usages in it",
+            ],
+        },
+        Story {
+            sentence: "where nothing is proved, no certificate is needed",
+            given: "{kind: ServiceIdentity, metadata: {name: payment, namespace: settlement}, spec: {certificate: {usages: [ClientAuth]}}} \n---\n {kind: TrustDomain, metadata: {name: settlement}, spec: {trustDomain: settlement.example, namespaces: [settlement], certificateAuthority: {selfSigned: {}}, inbound: [{anywhere: {}}]}}",
+            spec: "{to: {identity: payment, ports: [{port: 9090}]}, from: [{pods: {namespaces: [monitoring]}}]}",
+            then: &["pods in monitoring -> identity settlement/payment 9090/TCP nothing"],
+        },
+    ]);
+}
+
+#[test]
 fn a_wildcard_audience_must_stand_for_an_audience_of_the_callee() {
     let given = "
 kind: TrustDomain

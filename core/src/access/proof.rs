@@ -23,7 +23,11 @@ pub(super) fn demanded(
     let invalid = |message: String| Err(Objection::refused(Reason::Invalid, message));
     let can_prove = matches!(caller, Caller::Identity(_) | Caller::TrustDomain { .. });
     let (declared, callee) = match (declared, callee) {
-        (None, Callee::Identity(_)) => return Ok(Authenticated { mtls: can_prove, jwt: None }),
+        (None, Callee::Identity(callee)) => {
+            let by_default = Authenticated { mtls: can_prove, jwt: None };
+            shows_certificates(&by_default, caller, callee)?;
+            return Ok(by_default);
+        }
         (None, _) => return Ok(Authenticated::default()),
         (Some(_), callee) if !matches!(callee, Callee::Identity(_)) => {
             return invalid(
@@ -55,7 +59,30 @@ pub(super) fn demanded(
             ));
         }
     };
-    Ok(Authenticated { mtls: declared.mtls.is_some(), jwt })
+    let demanded = Authenticated { mtls: declared.mtls.is_some(), jwt };
+    shows_certificates(&demanded, caller, callee)?;
+    Ok(demanded)
+}
+
+/// Whatever is demanded goes over TLS, for which the callee shows a certificate, and the caller too where it proves itself
+/// by it. Of a whole domain each member is as it is.
+fn shows_certificates(demanded: &Authenticated, caller: &Caller<'_>, callee: &Identity) -> Result<(), Objection> {
+    let missing = |identity: &Identity, usage: &str, role: &str| {
+        let message = format!(
+            "the certificate of ServiceIdentity {} is not for {role}: add {usage} to certificate.usages in it",
+            identity.key
+        );
+        Err(Objection::refused(Reason::UsageMissing, message))
+    };
+    match caller {
+        Caller::Identity(caller) if demanded.mtls && !caller.options.usages.client_auth => {
+            missing(caller, "ClientAuth", "clients")
+        }
+        _ if (demanded.mtls || demanded.jwt.is_some()) && !callee.options.usages.server_auth => {
+            missing(callee, "ServerAuth", "servers")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn token(

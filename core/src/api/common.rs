@@ -157,7 +157,7 @@ impl LabelSelectorRequirement {
 }
 
 /// What is wrong with a label: a key is an optional DNS prefix and a name, a value is a name or empty.
-fn label_fault<'a>(key: &str, values: impl IntoIterator<Item = &'a String>) -> Option<String> {
+pub(super) fn label_fault<'a>(key: &str, values: impl IntoIterator<Item = &'a String>) -> Option<String> {
     let is_name = |text: &str| {
         (1..=63).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))

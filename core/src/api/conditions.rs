@@ -114,7 +114,7 @@ reasons! {
     ParentTooDeep,
     /// The parent has no CA to sign with yet.
     ParentNotReady,
-    /// The Secret of a CA does not exist.
+    /// The Secret of a CA, or of a password, does not exist.
     SecretNotFound,
     /// The CA that was brought can't be used.
     InvalidCertificateAuthority,
@@ -164,6 +164,8 @@ reasons! {
     CallerNotFound,
     /// The caller has no signing key.
     NoSigningKey,
+    /// The caller's certificate is not for clients, or the callee's not for servers.
+    UsageMissing,
     /// No inbound entry of the callee's domain admits this.
     InboundNotAllowed,
     /// No outbound entry of the caller's domain admits this.
@@ -203,11 +205,15 @@ reasons! {
     TooLarge,
     /// A write failed; it is tried again.
     WriteFailed,
+    /// This build of the operator can't write keystores.
+    KeystoresUnavailable,
 
     /// A certificate was issued.
     Issued,
     /// A certificate was renewed.
     Renewed,
+    /// The Secret of a certificate was brought to what is declared; the certificate stayed.
+    SecretUpdated,
     /// A signing key was generated.
     SigningKeyGenerated,
     /// An output was changed by someone else and put back.

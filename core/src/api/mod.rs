@@ -3,6 +3,7 @@
 
 mod access_policy;
 mod algorithms;
+mod certificate_options;
 mod common;
 mod conditions;
 mod service_identity;
@@ -13,6 +14,7 @@ pub use access_policy::{
     PodsCallee, PolicyEnforcement, PolicyPort, Signer, Source, SourceStatus, Target,
 };
 pub use algorithms::{CertificateAlgorithm, SigningAlgorithm};
+pub use certificate_options::{CertificateUsage, PasswordSecretRef, Pkcs12Keystores, SecretTemplate};
 pub use common::{
     Empty, IdentityRef, LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PodPeer, Protocol,
 };

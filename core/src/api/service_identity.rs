@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CertificateAlgorithm, LabelSelector, SigningAlgorithm};
+use super::{CertificateAlgorithm, CertificateUsage, LabelSelector, Pkcs12Keystores, SecretTemplate, SigningAlgorithm};
 
 /// The identity of one service.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -24,6 +24,7 @@ use super::{CertificateAlgorithm, LabelSelector, SigningAlgorithm};
     validation = Rule::new("size(self.metadata.name) <= 63").message("the name of a ServiceIdentity has at most 63 characters"),
     validation = Rule::new("self.metadata.name != 'baseline'").message("the name baseline is taken by the NetworkPolicy ringfence-baseline: choose another"),
     validation = Rule::new("!has(self.spec.signingKey) || (has(self.spec.certificate) && has(self.spec.certificate.secretName) ? self.spec.certificate.secretName : self.metadata.name + '-tls') != (has(self.spec.signingKey.secretName) ? self.spec.signingKey.secretName : self.metadata.name + '-signing-key')").message("certificate and signingKey need a Secret each: give one of them another secretName"),
+    validation = Rule::new("!has(self.spec.certificate) || !has(self.spec.certificate.commonName) || self.spec.certificate.commonName == self.metadata.name || self.spec.certificate.commonName.contains('.svc') || (has(self.spec.dnsNames) && self.spec.dnsNames.exists(name, name.lowerAscii() == self.spec.certificate.commonName.lowerAscii()))").message("certificate.commonName must be the name of the identity or a DNS name of its certificate: one of dnsNames or of its Services"),
     validation = Rule::new("!has(self.spec.rotation) || self.spec.rotation.target != 'SigningKey' || has(self.spec.signingKey)").message("there is no signing key to rotate: set signingKey, or target Certificate"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
@@ -153,6 +154,29 @@ pub struct IdentityCertificate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub secret_name: Option<String>,
+    /// What the certificate may be used for, e.g. `[ClientAuth]` for a service that only calls others. Never empty. An edge
+    /// whose caller or callee could not show its certificate is refused in the AccessPolicy's status. A change takes effect
+    /// with a new certificate at once. Unset: both, `[ServerAuth, ClientAuth]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub usages: Option<Vec<CertificateUsage>>,
+    /// The common name (CN) in the subject, for old tools: peers go by the SPIFFE ID and the DNS names. `metadata.name`, or
+    /// one of the DNS names of the certificate, e.g. `order.shop.svc`, in lower case. At most 64 characters (X.520). Unset:
+    /// `metadata.name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub common_name: Option<String>,
+    /// Labels and annotations for the certificate's Secret, e.g. `{labels: {team: checkout}}`; the Secret of the signing key
+    /// gets none of them. A change is one write, and no new certificate; what is taken out here is taken off the Secret.
+    /// Unset: none but Ringfence's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_template: Option<SecretTemplate>,
+    /// If present, the Secret also holds `keystore.p12` (key, certificate and intermediates) and `truststore.p12` (the
+    /// roots), for Java and others that read PKCS#12, e.g. `{passwordSecretRef: {name: order-keystore, key: password}}`.
+    /// Unset: no keystores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkcs12: Option<Pkcs12Keystores>,
 }
 
 /// Settings of an identity's token-signing key.

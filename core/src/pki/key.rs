@@ -104,6 +104,11 @@ impl PrivateKey {
         pem::encode_secret("PRIVATE KEY", &self.0.pkcs8)
     }
 
+    /// The key as PKCS#8 version 1 in DER.
+    pub(crate) fn pkcs8_der(&self) -> &[u8] {
+        &self.0.pkcs8
+    }
+
     /// The public key as SubjectPublicKeyInfo in DER (RFC 5280, section 4.1.2.7).
     #[must_use]
     pub fn public_key_spki(&self) -> &[u8] {

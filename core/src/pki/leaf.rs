@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
+use rcgen::{CertificateParams, DnType, IsCa, KeyUsagePurpose, SanType};
 use rustls_pki_types::DnsName;
 
 use super::authority::{CaGeneration, SignError, certificate_params};
@@ -13,6 +13,7 @@ use super::certificate::Certificate;
 use super::key::PrivateKey;
 use super::serial::SerialNumber;
 use super::spiffe::SpiffeId;
+use super::usages::Usages;
 use crate::api::CertificateAlgorithm;
 
 /// What a leaf is to say.
@@ -26,6 +27,8 @@ pub struct LeafProfile {
     pub dns_names: BTreeSet<String>,
     /// IP addresses.
     pub ip_addresses: BTreeSet<IpAddr>,
+    /// What it may be used for.
+    pub usages: Usages,
     /// Algorithm of its key.
     pub algorithm: CertificateAlgorithm,
     /// How long it lives from its issue, in whole seconds; it never outlives its authority.
@@ -86,7 +89,7 @@ pub enum IssueError {
 }
 
 /// Issues a leaf (RFC 5280; X509-SVID): valid from 60 seconds ago until the profile's duration from now is over, but no
-/// longer than its authority and all above; digitalSignature, serverAuth and clientAuth; not an authority; key
+/// longer than its authority and all above; digitalSignature and the profile's usages; not an authority; key
 /// identifiers of both sides; no CRL distribution point.
 ///
 /// # Errors
@@ -176,7 +179,7 @@ pub(crate) fn params(
     // ExplicitNoCa, because rcgen writes no subject key identifier without basic constraints.
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = profile.usages.purposes();
     Ok(params)
 }
 

@@ -10,11 +10,13 @@ use super::SecretData;
 use super::authority::{CLOCK_TOLERANCE, CaGeneration, CaGenerations, Phase};
 use super::certificate::Certificate;
 use super::key::{KeyError, PrivateKey};
+use super::keystore::{KEYSTORE, TRUSTSTORE, keystores_sha256};
 use super::pem::{self, PemError};
 use super::serial::SerialNumber;
 use super::sha256;
 use super::spiffe::SpiffeId;
 use super::tls_secret::{CA_CRT, TLS_CRT, TLS_KEY};
+use super::usages::Usages;
 use super::verify;
 use crate::api::CertificateAlgorithm;
 
@@ -31,6 +33,8 @@ pub struct LeafFacts {
     pub ip_addresses: BTreeSet<IpAddr>,
     /// Whether it has names of yet other kinds, which Ringfence never writes.
     pub other_names: bool,
+    /// What it may be used for, or `None` if Ringfence writes no such usages.
+    pub usages: Option<Usages>,
     /// Algorithm of its key, or `None` if it is not one that Ringfence offers.
     pub algorithm: Option<CertificateAlgorithm>,
     /// First second in which it is valid.
@@ -49,6 +53,8 @@ pub struct LeafFacts {
     pub chain_sha256: [u8; 32],
     /// SHA-256 of `ca.crt`, or `None` if it is not there.
     pub ca_sha256: Option<[u8; 32]>,
+    /// SHA-256 over `keystore.p12` and `truststore.p12`, or `None` if neither is there.
+    pub keystores_sha256: Option<[u8; 32]>,
     /// Data keys that Ringfence does not write.
     pub extra_keys: BTreeSet<String>,
     /// Whether `tls.crt` and `tls.key` have the very octets that Ringfence would write for their content.
@@ -90,6 +96,7 @@ impl LeafFacts {
             dns_names: names.dns_names,
             ip_addresses: names.ip_addresses,
             other_names: names.other_names,
+            usages: Usages::of_certificate(&leaf),
             algorithm: leaf.key_algorithm(),
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
@@ -99,9 +106,10 @@ impl LeafFacts {
             public_key_sha256: sha256(&[leaf.spki_der()]),
             chain_sha256: chain_sha256(&chain),
             ca_sha256: data.get(CA_CRT).map(|text| sha256(&[text])),
+            keystores_sha256: keystores_sha256(data),
             extra_keys: data
                 .keys()
-                .filter(|key| ![TLS_CRT, TLS_KEY, CA_CRT].contains(key))
+                .filter(|key| ![TLS_CRT, TLS_KEY, CA_CRT, KEYSTORE, TRUSTSTORE].contains(key))
                 .map(str::to_owned)
                 .collect(),
             canonical: data.get(TLS_CRT) == Some(text.as_bytes())

@@ -154,6 +154,11 @@ prop_compose! {
         common_name in proptest::option::of("[a-z][a-z0-9-]{0,62}"),
         dns_names in proptest::collection::btree_set("(\\*\\.)?[a-z][a-z0-9]{0,20}\\.[a-z]{2,20}\\.svc", 0..5),
         ip_addresses in proptest::collection::btree_set(any::<IpAddr>(), 0..4),
+        usages in prop::sample::select(vec![
+            Usages::BOTH,
+            Usages { server_auth: true, client_auth: false },
+            Usages { server_auth: false, client_auth: true },
+        ]),
         seconds in 300_i64..100_000_000,
     ) -> LeafProfile {
         LeafProfile {
@@ -161,6 +166,7 @@ prop_compose! {
             common_name,
             dns_names,
             ip_addresses,
+            usages,
             algorithm: CertificateAlgorithm::EcdsaP256,
             duration: SignedDuration::from_secs(seconds),
         }
@@ -182,11 +188,20 @@ proptest! {
         prop_assert_eq!(&facts.ip_addresses, &profile.ip_addresses);
         prop_assert!(!facts.other_names);
         prop_assert_eq!(facts.algorithm, Some(profile.algorithm));
+        prop_assert_eq!(facts.usages, Some(profile.usages));
         prop_assert_eq!(facts.not_before.as_second(), now.as_second() - 60);
         let end = (now.as_second() + profile.duration.as_secs()).min(issuing.not_after().as_second());
         prop_assert_eq!(facts.not_after.as_second(), end);
         let (chain, anchors) = (secret.get("tls.crt").unwrap(), secret.get("ca.crt").unwrap());
-        let verified = verify_leaf(chain, anchors, now, PeerUsage::Client).unwrap();
-        prop_assert_eq!(verified.spiffe_id, Some(profile.spiffe_id));
+        let usages = [(PeerUsage::Client, profile.usages.client_auth), (PeerUsage::Server, profile.usages.server_auth)];
+        for (usage, serves) in usages {
+            match verify_leaf(chain, anchors, now, usage) {
+                Ok(verified) => {
+                    prop_assert!(serves);
+                    prop_assert_eq!(verified.spiffe_id.as_ref(), Some(&profile.spiffe_id));
+                }
+                Err(error) => prop_assert!(!serves, "{error}"),
+            }
+        }
     }
 }

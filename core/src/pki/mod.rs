@@ -8,6 +8,7 @@ mod bundle;
 mod certificate;
 mod crl;
 mod key;
+mod keystore;
 mod leaf;
 mod leaf_facts;
 mod pem;
@@ -17,6 +18,7 @@ mod serial;
 mod spiffe;
 mod supplied_authority;
 mod tls_secret;
+mod usages;
 mod verify;
 
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub use bundle::{bundle_pem, issuing_bundle, roots_bundle};
 pub use certificate::{Certificate, CertificateError};
 pub use crl::{ListError, RevocationCause, RevocationList, Revoked};
 pub use key::{Entropy, KeyError, PrivateKey};
+pub use keystore::{KeystoreContent, KeystorePassword, PasswordFault, keystore_record};
 pub use leaf::{IssueError, IssuedLeaf, LeafProfile, issue_leaf};
 pub use leaf_facts::{LeafFacts, TlsSecretFault};
 pub use pem::PemError;
@@ -38,6 +41,7 @@ pub use serial::{SerialNumber, SerialNumberError};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomainName, TrustDomainNameError};
 pub use supplied_authority::{RefusedCa, adopt_secret, probe};
 pub use tls_secret::{rewrite_tls_secret, tls_secret_data};
+pub use usages::Usages;
 pub use verify::{PeerUsage, VerifiedLeaf, VerifyError, verify_leaf};
 
 pub(crate) use authority::generation_id;

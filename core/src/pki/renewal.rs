@@ -32,6 +32,8 @@ pub enum ReissueReason {
     Compromised,
     /// DNS names, IP addresses or common name are not those of the profile.
     NamesChanged,
+    /// The extended key usages are not those of the profile.
+    UsagesChanged,
     /// The key's algorithm is not that of the profile.
     AlgorithmChanged,
     /// A generation signed it that is still trusted, but another one is active.
@@ -53,6 +55,12 @@ pub enum RewriteReason {
     ExtraKeys,
     /// `tls.crt` or `tls.key` says the right thing in other octets than Ringfence's.
     EncodingChanged,
+    /// Another template for labels and annotations is declared.
+    TemplateChanged,
+    /// The Secret does not have the labels and annotations of the template.
+    MetadataChanged,
+    /// The keystores are not those of this leaf and this password, or there should be none.
+    KeystoresChanged,
 }
 
 impl ReissueReason {
@@ -70,6 +78,7 @@ impl ReissueReason {
             Self::Revoked => "Revoked",
             Self::Compromised => "Compromised",
             Self::NamesChanged => "NamesChanged",
+            Self::UsagesChanged => "UsagesChanged",
             Self::AlgorithmChanged => "AlgorithmChanged",
             Self::IssuerSuperseded => "IssuerSuperseded",
             Self::DurationChanged => "DurationChanged",
@@ -93,6 +102,9 @@ impl RewriteReason {
             Self::RootsOutdated => "RootsOutdated",
             Self::ExtraKeys => "ExtraKeys",
             Self::EncodingChanged => "EncodingChanged",
+            Self::TemplateChanged => "TemplateChanged",
+            Self::MetadataChanged => "MetadataChanged",
+            Self::KeystoresChanged => "KeystoresChanged",
         }
     }
 }
@@ -193,6 +205,10 @@ fn has_other_names(input: &Input<'_>) -> bool {
         || facts.common_name != profile.common_name
 }
 
+fn has_other_usages(input: &Input<'_>) -> bool {
+    input.facts.usages != Some(input.profile.usages)
+}
+
 fn has_another_algorithm(input: &Input<'_>) -> bool {
     input.facts.algorithm != Some(input.profile.algorithm)
 }
@@ -216,13 +232,14 @@ fn is_due(input: &Input<'_>) -> bool {
 type Objection = fn(&Input<'_>) -> bool;
 
 /// From "cannot serve" to "serves, but not for long".
-const CHAIN: [(ReissueReason, Objection); 10] = [
+const CHAIN: [(ReissueReason, Objection); 11] = [
     (ReissueReason::WrongIdentity, is_for_another_identity),
     (ReissueReason::NotYetValid, is_not_yet_valid),
     (ReissueReason::Expired, has_expired),
     (ReissueReason::IssuerNotTrusted, has_no_trusted_issuer),
     (ReissueReason::Revoked, is_revoked),
     (ReissueReason::NamesChanged, has_other_names),
+    (ReissueReason::UsagesChanged, has_other_usages),
     (ReissueReason::AlgorithmChanged, has_another_algorithm),
     (ReissueReason::IssuerSuperseded, has_a_superseded_issuer),
     (ReissueReason::DurationChanged, has_another_duration),

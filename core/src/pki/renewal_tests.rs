@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::CertificateAlgorithm;
 use crate::pki::testing::{generations, intermediate, key, leaf_profile, now, root, serial};
-use crate::pki::{CaGeneration, SecretData, issue_leaf, tls_secret_data};
+use crate::pki::{CaGeneration, SecretData, Usages, issue_leaf, tls_secret_data};
 
 const UID: &str = "0b5c7f0e-6a3e-4b52-9d5f-0c7a9a3f5a11";
 
@@ -67,12 +67,19 @@ fn each_difference_from_the_profile_has_its_reason() {
         (LeafProfile { ip_addresses: BTreeSet::new(), ..leaf_profile() }, ReissueReason::NamesChanged),
         (LeafProfile { common_name: None, ..leaf_profile() }, ReissueReason::NamesChanged),
         (LeafProfile { algorithm: CertificateAlgorithm::EcdsaP384, ..leaf_profile() }, ReissueReason::AlgorithmChanged),
+        (
+            LeafProfile { usages: Usages { server_auth: true, client_auth: false }, ..leaf_profile() },
+            ReissueReason::UsagesChanged,
+        ),
         (lasting(25), ReissueReason::DurationChanged),
         (lasting(12), ReissueReason::DurationChanged),
     ];
     for (profile, reason) in cases {
         assert_eq!(why_reissue(Some(Ok(&facts)), &profile, &all, UID, now()), Some(reason), "{profile:?}");
     }
+    let other_usages = LeafFacts { usages: None, ..facts.clone() };
+    let why = why_reissue(Some(Ok(&other_usages)), &leaf_profile(), &all, UID, now());
+    assert_eq!(why, Some(ReissueReason::UsagesChanged), "more than was ever given, or nothing");
     let other_names = LeafFacts { other_names: true, ..facts };
     let why = why_reissue(Some(Ok(&other_names)), &leaf_profile(), &all, UID, now());
     assert_eq!(why, Some(ReissueReason::NamesChanged));

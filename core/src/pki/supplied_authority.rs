@@ -16,6 +16,7 @@ use super::leaf::{self, LeafProfile};
 use super::pem::{self, PemError};
 use super::serial::SerialNumber;
 use super::spiffe::{SpiffeId, TrustDomainName};
+use super::usages::Usages;
 use super::verify::{self, PeerUsage};
 
 /// A supplied authority that is refused. The last accepted generation stays in force.
@@ -311,6 +312,7 @@ fn probe_profile(trust_domain: &TrustDomainName) -> LeafProfile {
         common_name: None,
         dns_names: BTreeSet::new(),
         ip_addresses: BTreeSet::new(),
+        usages: Usages::BOTH,
         algorithm: crate::api::CertificateAlgorithm::default(),
         duration: SignedDuration::ZERO,
     }

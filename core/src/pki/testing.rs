@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AuthorityProfile, CaGeneration, CaGenerations, Entropy, KeyError, LeafProfile, Phase, PrivateKey, SerialNumber,
-    TrustDomainName, new_intermediate, new_root,
+    TrustDomainName, Usages, new_intermediate, new_root,
 };
 use crate::api::CertificateAlgorithm;
 
@@ -124,6 +124,7 @@ pub(crate) fn leaf_profile() -> LeafProfile {
         common_name: Some("order".to_owned()),
         dns_names: BTreeSet::from(["order.shop.svc".to_owned(), "*.order.shop.svc".to_owned()]),
         ip_addresses: BTreeSet::from(["10.0.0.7".parse().unwrap(), "fd00::7".parse().unwrap()]),
+        usages: Usages::BOTH,
         algorithm: CertificateAlgorithm::EcdsaP256,
         duration: SignedDuration::from_hours(24),
     }

@@ -44,6 +44,8 @@ fn foreign_baseline(operator: &mut Operator) {
         resource_version: "1".to_owned(),
         owner_uid: None,
         marked: false,
+        template: None,
+        keystore_record: None,
         recorded_hash: None,
         content: "other".to_owned(),
     };

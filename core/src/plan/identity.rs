@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::fence::baseline_comes_first;
+use super::keystores::{keystore_problem, keystores_differ};
 use super::objects::{Owner, metadata};
 use super::rotation::is_distrusted;
 use super::{BASELINE, Step, content_step, name_taken, pending};
@@ -22,8 +23,8 @@ use crate::pki::{
     issuing_bundle, why_reissue,
 };
 use crate::world::{
-    Identity, NamespacedName, OutputFacts, Problem, SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE, World,
-    config_map_hash, is_to_rotate, network_policy_hash,
+    AppliedTemplate, Identity, KEYSTORE_ANNOTATION, NamespacedName, OutputFacts, Problem, SIGNING_KEY_SECRET_TYPE,
+    SecretFacts, TLS_SECRET_TYPE, World, config_map_hash, is_to_rotate, network_policy_hash,
 };
 
 /// Largest content of a Secret or ConfigMap that the API server takes, in bytes.
@@ -38,6 +39,8 @@ pub struct IdentityPlan {
     pub owner: Owner,
     /// The certificate.
     pub certificate: CertificateStep,
+    /// Why keystores beside it can't be written, or brought up to date.
+    pub keystores: Option<Problem>,
     /// The signing key, if it is to have one.
     pub signing_key: Option<SigningKeyStep>,
     /// What it needs to verify its peers.
@@ -75,7 +78,7 @@ impl IdentityPlan {
             Step::Blocked(problem) => Some(problem),
             _ => None,
         };
-        [certificate, signing_key, trust, network_policy].into_iter().flatten().collect()
+        [certificate, self.keystores.as_ref(), signing_key, trust, network_policy].into_iter().flatten().collect()
     }
 }
 
@@ -142,6 +145,7 @@ pub fn identity_plan(world: &World, key: &NamespacedName, now: Timestamp) -> Opt
         .collect();
     Some(IdentityPlan {
         certificate: certificate_step(world, identity, now),
+        keystores: keystore_problem(world, identity),
         signing_key: signing_key_step(world, object, identity),
         trust: trust_step(world, identity, &judged, &grants, &owner),
         network_policy: network_policy_step(world, identity, domain, &grants, &owner),
@@ -184,17 +188,25 @@ pub fn refused_step(world: &World, key: &NamespacedName) -> Step<NetworkPolicy> 
 pub fn leaf_profile(identity: &Identity) -> LeafProfile {
     LeafProfile {
         spiffe_id: identity.spiffe_id.clone(),
-        common_name: Some(identity.key.name.clone()),
+        common_name: Some(identity.options.common_name.as_ref().unwrap_or(&identity.key.name).clone()),
         dns_names: identity.dns_names.as_ref().clone(),
         ip_addresses: identity.ip_addresses.clone(),
+        usages: identity.options.usages,
         algorithm: identity.certificate_algorithm,
         duration: identity.certificate_duration,
     }
 }
 
-/// The Secret for a certificate and its key.
-pub fn tls_secret(identity: &Identity, owner: &Owner, data: SecretData) -> Secret {
-    secret(&identity.key.namespace, &identity.tls_secret, owner, TLS_SECRET_TYPE, data)
+/// The Secret for a certificate and its key, with the record of the keystores in it.
+pub fn tls_secret(identity: &Identity, owner: &Owner, data: SecretData, keystore_record: Option<String>) -> Secret {
+    let mut secret = secret(&identity.key.namespace, &identity.tls_secret, owner, TLS_SECRET_TYPE, data);
+    if let Some(record) = keystore_record {
+        secret.metadata.annotations.get_or_insert_default().insert(KEYSTORE_ANNOTATION.to_owned(), record);
+    }
+    if let Some(template) = &identity.options.template {
+        template.put_on(&mut secret.metadata);
+    }
+    secret
 }
 
 /// The Secret for a signing key.
@@ -248,12 +260,27 @@ fn certificate_step(world: &World, identity: &Identity, now: Timestamp) -> Certi
         }
         return CertificateStep::Issue { reason, replaces };
     }
-    let rewrite = stored.and_then(Result::ok).and_then(|facts| crate::pki::why_rewrite(facts, generations));
-    let unmarked = world.secret(&key).is_some_and(|found| !found.marked);
-    match (rewrite.or(unmarked.then_some(RewriteReason::EncodingChanged)), replaces) {
+    let rewrite = world.secret(&key).zip(stored.and_then(Result::ok)).and_then(|(found, facts)| {
+        let rewrite = crate::pki::why_rewrite(facts, generations);
+        let rewrite = rewrite.or((!found.marked).then_some(RewriteReason::EncodingChanged));
+        let rewrite = rewrite.or_else(|| why_relabel(identity, found.template.as_ref()));
+        let differ = || keystores_differ(world, identity, generations, found, facts);
+        rewrite.or_else(|| differ().then_some(RewriteReason::KeystoresChanged))
+    });
+    match (rewrite, replaces) {
         (Some(reason), Some(replaces)) => CertificateStep::Rewrite { reason, replaces },
         _ => CertificateStep::Keep,
     }
+}
+
+/// Whether labels and annotations are not those of the template, and why.
+fn why_relabel(identity: &Identity, applied: Option<&AppliedTemplate>) -> Option<RewriteReason> {
+    let declared = identity.options.template.as_ref().map(|template| template.hash());
+    if declared.as_ref() != applied.map(|applied| &applied.recorded) {
+        return Some(RewriteReason::TemplateChanged);
+    }
+    let changed = applied.is_some_and(|applied| applied.found != applied.recorded);
+    changed.then_some(RewriteReason::MetadataChanged)
 }
 
 /// Whether a certificate may be issued anew for this reason soon after it was issued: before anybody has put it on record,
@@ -262,6 +289,7 @@ fn follows_from_a_change(reason: ReissueReason) -> bool {
     matches!(
         reason,
         ReissueReason::NamesChanged
+            | ReissueReason::UsagesChanged
             | ReissueReason::AlgorithmChanged
             | ReissueReason::IssuerSuperseded
             | ReissueReason::DurationChanged
@@ -440,3 +468,7 @@ pub(super) fn leaf_of<'a>(world: &'a World, identity: &Identity) -> Option<&'a L
 #[cfg(test)]
 #[path = "identity_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod options_tests;

@@ -52,7 +52,16 @@ fn changed<T: Clone>(found: &OutputFacts<T>, content: T) -> Option<OutputFacts<T
 /// An output that nobody of ours has written.
 fn foreign<T>(content: T) -> Option<OutputFacts<T>> {
     let (uid, resource_version) = ("theirs".to_owned(), "1".to_owned());
-    Some(OutputFacts { uid, resource_version, owner_uid: None, marked: false, recorded_hash: None, content })
+    Some(OutputFacts {
+        uid,
+        resource_version,
+        owner_uid: None,
+        marked: false,
+        template: None,
+        keystore_record: None,
+        recorded_hash: None,
+        content,
+    })
 }
 
 #[test]

@@ -31,6 +31,8 @@ fn theirs() -> OutputFacts<String> {
         resource_version: "1".to_owned(),
         owner_uid: None,
         marked: false,
+        template: None,
+        keystore_record: None,
         recorded_hash: None,
         content: "other".to_owned(),
     }

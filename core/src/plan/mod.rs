@@ -7,6 +7,7 @@ mod authority;
 mod domain;
 mod fence;
 mod identity;
+mod keystores;
 mod member;
 mod objects;
 mod policy;
@@ -27,6 +28,7 @@ pub use identity::{
     CertificateStep, IdentityPlan, SigningKeyStep, identity_plan, leaf_profile, refused_step, signing_key_secret,
     tls_secret,
 };
+pub use keystores::keystore_password;
 pub use member::{MEMBER_ROLE, MemberStep, OPERATOR_ACCOUNT, is_entered, member_step};
 pub use objects::Owner;
 pub use policy::policy_status;

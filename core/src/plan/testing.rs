@@ -184,12 +184,16 @@ impl Operator {
                 let profile = leaf_profile(identity);
                 let leaf_key = private_key(profile.algorithm);
                 let leaf = issue_leaf(&profile, generations.signing().unwrap(), &leaf_key, &serial(), now()).unwrap();
-                self.secret(unit, tls_secret(identity, &plan.owner, tls_secret_data(&leaf, generations)), &replaces);
+                self.secret(
+                    unit,
+                    tls_secret(identity, &plan.owner, tls_secret_data(&leaf, generations), None),
+                    &replaces,
+                );
             }
             (CertificateStep::Rewrite { replaces, .. }, Some(generations)) => {
                 let found = &self.secrets[&NamespacedName::new(key.namespace.clone(), identity.tls_secret.clone())];
                 let data = rewrite_tls_secret(&found.data.as_ref().unwrap().into(), generations).unwrap();
-                self.secret(unit, tls_secret(identity, &plan.owner, data), &Some(replaces));
+                self.secret(unit, tls_secret(identity, &plan.owner, data, None), &Some(replaces));
             }
             _ => {}
         }

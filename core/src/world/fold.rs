@@ -106,6 +106,7 @@ impl World {
                     dirty.units.extend(self.units_of_namespace(&key.namespace));
                 }
             }
+            Change::Password(password, new) => self.fold_password(&password, new, &mut dirty),
             Change::Authority(domain, new) => self.fold_authority(&domain, new, &mut dirty),
             Change::OperatorSecret(name, version) => {
                 if replace(&mut self.operator_secrets, &name, version.clone()) != version {
@@ -483,7 +484,9 @@ fn fold_output<K: Ord + Clone, T: PartialEq>(
     }
     let old = replace(map, key, new);
     let same = |old: &OutputFacts<T>, new: &OutputFacts<T>| {
-        old.content == new.content && old.uid == new.uid && old.owner_uid == new.owner_uid && old.marked == new.marked
+        let ownership = old.uid == new.uid && old.owner_uid == new.owner_uid && old.marked == new.marked;
+        let metadata = old.template == new.template && old.keystore_record == new.keystore_record;
+        old.content == new.content && ownership && metadata
     };
     !matches!((&old, map.get(key)), (Some(old), Some(new)) if same(old, new))
 }

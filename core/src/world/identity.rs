@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use super::{NamespacedName, PodFacts, Problem, ServiceFacts};
+use super::{CertificateOptions, NamespacedName, PodFacts, Problem, ServiceFacts};
 use crate::api::{CertificateAlgorithm, LabelSelector, Protocol, ServiceIdentity, SigningAlgorithm};
 use crate::pki::SpiffeId;
 
@@ -38,6 +38,8 @@ pub struct Identity {
     pub certificate_duration: SignedDuration,
     /// Name of the Secret for certificate and key.
     pub tls_secret: String,
+    /// What else it chose about both.
+    pub options: CertificateOptions,
     /// Algorithm and Secret of the signing key, if it has one.
     pub signing_key: Option<(SigningAlgorithm, String)>,
     /// Names under which it accepts tokens.

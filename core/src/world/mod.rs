@@ -13,12 +13,14 @@ mod index;
 mod member;
 mod membership;
 mod objects;
+mod options;
 mod outputs;
 mod resolve;
 mod revocation;
 mod selectors;
 mod settle;
 mod stored;
+mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,11 +37,14 @@ pub use objects::{
     ContainerPort, EndpointFacts, NamespaceFacts, NamespacedName, NodeFacts, PodFacts, ServiceFacts, ServicePortFacts,
     service_cidrs,
 };
+pub use options::{CertificateOptions, PasswordFacts, PasswordRef};
 pub use outputs::{
-    AUTHORITY_SECRET_TYPE, ContentHash, ForeignPolicy, HASH_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, OutputFacts,
-    SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE, config_map_hash, content_hash, network_policy_hash,
-    role_binding_hash,
+    AUTHORITY_SECRET_TYPE, ContentHash, ForeignPolicy, HASH_ANNOTATION, KEYSTORE_ANNOTATION, MANAGED_BY,
+    MANAGED_BY_LABEL, OutputFacts, SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE, config_map_hash,
+    content_hash, network_policy_hash, role_binding_hash,
 };
+
+pub use template::{AppliedTemplate, TEMPLATE_ANNOTATION};
 
 pub use revocation::{KEPT_CERTIFICATES, Unrevoked};
 pub(crate) use revocation::{is_to_rotate, whole_second};
@@ -109,6 +114,8 @@ pub enum Change {
     ForeignPolicy(NamespacedName, Option<Arc<ForeignPolicy>>),
     /// The CA of a domain, as its Secret in the operator's namespace says.
     Authority(String, Option<AuthorityFacts>),
+    /// A password for keystores; nothing when it is not watched any more.
+    Password(PasswordRef, Option<PasswordFacts>),
     /// Some other Secret of the operator's namespace, by version: a CA that a user brings may be in it.
     OperatorSecret(String, Option<String>),
 }
@@ -162,6 +169,7 @@ pub struct World {
     foreign_policies: BTreeMap<NamespacedName, Arc<ForeignPolicy>>,
     authorities: BTreeMap<String, AuthorityFacts>,
     operator_secrets: BTreeMap<String, String>,
+    passwords: BTreeMap<PasswordRef, PasswordFacts>,
     gone: gone::Gone,
 
     membership: membership::Membership,
@@ -334,6 +342,11 @@ impl World {
     /// One of our Secrets.
     pub fn secret(&self, key: &NamespacedName) -> Option<&OutputFacts<SecretFacts>> {
         self.secrets.get(key)
+    }
+
+    /// What is known of a password for keystores; nothing until its watch has told.
+    pub fn password(&self, password: &PasswordRef) -> Option<&PasswordFacts> {
+        self.passwords.get(password)
     }
 
     /// One of our ConfigMaps.

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::AppliedTemplate;
 use crate::jwt::{SigningKeyFacts, SigningKeyFault};
 use crate::pki::{LeafFacts, TlsSecretFault};
 
@@ -16,6 +17,8 @@ pub const MANAGED_BY: &str = "ringfence";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Annotation with the hash of the content that was written.
 pub const HASH_ANNOTATION: &str = "ringfence.dev/content-hash";
+/// Annotation of a Secret with the record of the keystores in it.
+pub const KEYSTORE_ANNOTATION: &str = "ringfence.dev/keystores";
 /// Type of the Secret with a certificate and its key.
 pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
 /// Type of the Secret with a token-signing key.
@@ -34,6 +37,10 @@ pub struct OutputFacts<T> {
     pub owner_uid: Option<String>,
     /// It carries our label, so that the watch sees it, and its owner.
     pub marked: bool,
+    /// The template for labels and annotations that was put on it.
+    pub template: Option<AppliedTemplate>,
+    /// What the annotation says of keystores in it.
+    pub keystore_record: Option<String>,
     /// Hash of the content that was last written, as the annotation says.
     pub recorded_hash: Option<ContentHash>,
     /// What is in it.
@@ -56,6 +63,7 @@ pub type ContentHash = String;
 
 impl<T> OutputFacts<T> {
     fn new(metadata: &ObjectMeta, content: T) -> Self {
+        let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
         let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
@@ -63,7 +71,9 @@ impl<T> OutputFacts<T> {
             owner_uid: owner.map(|owner| owner.uid.clone()),
             marked: owner.is_some()
                 && metadata.labels.iter().flatten().any(|(k, v)| k == MANAGED_BY_LABEL && v == MANAGED_BY),
-            recorded_hash: metadata.annotations.as_ref().and_then(|all| all.get(HASH_ANNOTATION)).cloned(),
+            template: AppliedTemplate::of(metadata),
+            keystore_record: annotation(KEYSTORE_ANNOTATION),
+            recorded_hash: annotation(HASH_ANNOTATION),
             content,
         }
     }

@@ -28,6 +28,8 @@ fn output<T>(uid: &str, version: &str, owner: Option<&str>, content: T) -> Optio
         resource_version: version.to_owned(),
         owner_uid: owner.map(str::to_owned),
         marked: owner.is_some(),
+        template: None,
+        keystore_record: None,
         recorded_hash: None,
         content,
     })

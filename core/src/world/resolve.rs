@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 
 use super::claims::Claim;
 use super::identity::{DEFAULT_CERTIFICATE_DURATION, Identity, PodSummary, ResolvedIdentity, signed};
+use super::options::options;
 use super::stored::SHORTEST_CERTIFICATE;
 use super::{NamespacedName, Problem, ServiceFacts, World};
 use crate::api::{ConditionType, LabelSelector, Reason, ServiceIdentity, SigningAlgorithm, TrustDomain};
@@ -112,6 +113,9 @@ impl Resolver<'_> {
         let (extra_names, ip_addresses) = self.extra_names(&domain);
         let audiences = self.audiences(&spiffe_id, &service_names);
         let settings = &domain.spec.certificates;
+        let dns_names: BTreeSet<String> = service_names.into_iter().chain(extra_names).collect();
+        let (options, problems) = options(self.object, &dns_names);
+        self.problems.extend(problems);
         Some(Identity {
             key: self.key.clone(),
             uid: self.object.metadata.uid.clone().unwrap_or_default(),
@@ -119,11 +123,12 @@ impl Resolver<'_> {
             spiffe_id,
             selector: Arc::new(selector),
             services,
-            dns_names: Arc::new(service_names.into_iter().chain(extra_names).collect()),
+            dns_names: Arc::new(dns_names),
             ip_addresses,
             certificate_algorithm: self.object.spec.certificate.algorithm.or(settings.algorithm).unwrap_or_default(),
             certificate_duration: self.duration(&domain),
             tls_secret,
+            options,
             signing_key: self.signing_key(&domain),
             audiences,
             pods,

@@ -9,6 +9,7 @@ pub(super) fn may_be_contested(reason: ReissueReason) -> bool {
     !matches!(
         reason,
         ReissueReason::NamesChanged
+            | ReissueReason::UsagesChanged
             | ReissueReason::AlgorithmChanged
             | ReissueReason::IssuerSuperseded
             | ReissueReason::DurationChanged

@@ -5,7 +5,9 @@ use kube::Resource;
 use ringfence_core::api::{AccessPolicy, ServiceIdentity};
 use serde_json::{Value, json};
 
-use crate::support::{Bystanders, Story, begin_alone, condition, config_map, identity, policy, says, service};
+use crate::support::{
+    Bystanders, OpenSsl, Story, begin_alone, condition, config_map, identity, policy, says, secret, service,
+};
 
 /// A name that the story's domains allow to a namespace.
 fn allowed(story: &Story, namespace: &str) -> (String, Value) {
@@ -28,6 +30,40 @@ async fn stealing_a_name_for_a_certificate_by_naming_anothers_service() {
     assert!(story.certificate_names(&trust.namespace, "thief-tls", |_| true).await.is_empty());
     let name = format!("payment.{}.svc", trust.namespace);
     story.certificate_names(&trust.namespace, "payment-tls", |names| names.contains(&name)).await;
+    bystanders.are_untouched(&story).await;
+}
+
+#[tokio::test]
+async fn putting_anothers_service_into_the_common_name() {
+    let story = Story::begin("theft-cn").await;
+    let trust = story.trust("a", json!({})).await;
+    let namespace = &trust.namespace;
+    let bystanders = Bystanders::in_namespace(&story, namespace).await;
+    story.create::<Service>(namespace, service("payment", 443, json!(8443))).await;
+    story.ready_identity(namespace, "payment", json!({})).await;
+    let api = story.api::<ServiceIdentity>(namespace);
+    // By its name alone the API server refuses it; what looks like a Service's is refused by whose it is.
+    let bare = identity("thief", json!({"certificate": {"commonName": "payment"}}));
+    let refused = story.refused::<ServiceIdentity>(namespace, bare).await;
+    assert!(refused.contains("certificate.commonName must be the name of the identity"), "{refused}");
+    let theirs = format!("payment.{namespace}.svc");
+    for (number, name) in [&*theirs, "kubernetes.default.svc", "payment.svc.example.com"].into_iter().enumerate() {
+        let thief = format!("thief-{number}");
+        let spec = json!({"services": ["payment"], "certificate": {"commonName": name}});
+        story.create::<ServiceIdentity>(namespace, identity(&thief, spec)).await;
+        let words = [&*format!("the common name {name} is refused, and {thief} is used instead")];
+        says(&api, &thief, ("Accepted", "False", "ServiceTaken"), &words).await;
+        story.certificate_names(namespace, &format!("{thief}-tls"), |_| true).await;
+        let data = secret(&story, namespace, &format!("{thief}-tls")).await;
+        let subject = OpenSsl::with(&data).run("x509 -in tls.crt -noout -subject");
+        assert_eq!(subject.trim(), format!("subject=CN = {thief}"));
+    }
+    // A name that another domain allows to another namespace.
+    let spec = json!({"dnsNames": ["bank.example.com"], "certificate": {"commonName": "bank.example.com"}});
+    story.create::<ServiceIdentity>(namespace, identity("bank", spec)).await;
+    let words =
+        ["the name bank.example.com is refused", "the common name bank.example.com is refused, and bank is used"];
+    says(&api, "bank", ("Accepted", "False", "NameNotAllowed"), &words).await;
     bystanders.are_untouched(&story).await;
 }
 

@@ -8,7 +8,9 @@ use k8s_openapi::api::core::v1::Secret;
 use ringfence::controller::SystemEntropy;
 use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{CertificateAlgorithm, TrustDomain};
-use ringfence_core::pki::{CaGenerations, Entropy, LeafProfile, PeerUsage, SecretData, issue_leaf, verify_leaf};
+use ringfence_core::pki::{
+    CaGenerations, Entropy, LeafProfile, PeerUsage, SecretData, Usages, issue_leaf, verify_leaf,
+};
 use serde_json::{Value, json};
 
 use crate::support::{OpenSsl, Peer, Story, Trust, domain};
@@ -52,6 +54,7 @@ impl Scene {
             common_name: Some("payment".to_owned()),
             dns_names: [format!("payment.{}.svc", self.settlement.namespace)].into(),
             ip_addresses: Default::default(),
+            usages: Usages::BOTH,
             algorithm: CertificateAlgorithm::default(),
             duration: jiff::SignedDuration::from_hours(1),
         };

@@ -111,6 +111,66 @@ async fn identities_that_contradict_themselves() {
         ("order", json!({"certificate": {"duration": "-1h"}}), "a certificate must be valid for at least 5m"),
         ("order", json!({"certificate": {"algorithm": "DSA"}}), "ECDSA-P256"),
         ("order", json!({"certificate": {"secretName": "../ca"}}), "spec.certificate.secretName"),
+        ("order", json!({"certificate": {"usages": []}}), "spec.certificate.usages"),
+        ("order", json!({"certificate": {"usages": ["CodeSigning"]}}), "ServerAuth"),
+        ("order", json!({"certificate": {"usages": ["ClientAuth", "ClientAuth"]}}), "Duplicate value"),
+        ("order", json!({"certificate": {"commonName": ""}}), "spec.certificate.commonName"),
+        (
+            "order",
+            json!({"certificate": {"commonName": format!("{}.a.svc", "x".repeat(60))}}),
+            "spec.certificate.commonName",
+        ),
+        (
+            "order",
+            json!({"certificate": {"commonName": "payment"}}),
+            "certificate.commonName must be the name of the identity",
+        ),
+        (
+            "order",
+            json!({"certificate": {"secretTemplate": {"labels": {"app.kubernetes.io/managed-by": "me"}}}}),
+            "labels may not use the keys of kubernetes.io, k8s.io and ringfence.dev, nor app.kubernetes.io/managed-by",
+        ),
+        (
+            "order",
+            json!({"certificate": {"secretTemplate": {"labels": {"ringfence.dev/a": "b"}}}}),
+            "labels may not use the keys of",
+        ),
+        (
+            "order",
+            json!({"certificate": {"secretTemplate": {"annotations": {"ringfence.dev/content-hash": "b"}}}}),
+            "annotations may not use the keys of",
+        ),
+        (
+            "order",
+            json!({"certificate": {"secretTemplate": {"annotations": {"kubectl.kubernetes.io/restartedAt": "b"}}}}),
+            "annotations may not use the keys of",
+        ),
+        (
+            "order",
+            json!({"certificate": {"secretTemplate": {"labels": {"a": "x".repeat(64)}}}}),
+            "spec.certificate.secretTemplate.labels.a",
+        ),
+        (
+            "order",
+            json!({"certificate": {"secretTemplate": {"annotations": {"a": "x".repeat(4097)}}}}),
+            "spec.certificate.secretTemplate.annotations.a",
+        ),
+        (
+            "order",
+            json!({"certificate": {"secretTemplate": {"labels": (0..17).map(|n| (format!("l{n}"), json!(""))).collect::<serde_json::Map<_, _>>()}}}),
+            "must have at most 16 items",
+        ),
+        ("order", json!({"certificate": {"pkcs12": {}}}), "spec.certificate.pkcs12.passwordSecretRef"),
+        (
+            "order",
+            json!({"certificate": {"pkcs12": {"passwordSecretRef": {"name": "../x", "key": "a"}}}}),
+            "spec.certificate.pkcs12.passwordSecretRef.name",
+        ),
+        (
+            "order",
+            json!({"certificate": {"pkcs12": {"passwordSecretRef": {"name": "x", "key": "a/b"}}}}),
+            "spec.certificate.pkcs12.passwordSecretRef.key",
+        ),
         ("order", json!({"signingKey": {"algorithm": "HS256"}}), "ES256"),
         (
             "order",

@@ -17,10 +17,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Observed, begin, remove};
-use crate::support::{condition, domain, eventually, secret};
+use crate::support::{condition, domain, eventually, identity, secret};
 
 /// What someone might put into a Secret in place of a key.
 const GARBAGE: &str = "correct-horse-battery-staple";
+
+/// The password of keystores.
+const PASSWORD: &str = "open-sesame-and-close-again";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_and_no_token_is_anywhere_but_in_its_secret() {
@@ -28,6 +31,17 @@ async fn no_key_and_no_token_is_anywhere_but_in_its_secret() {
     let story = &observed.story;
     story.ready_identity("storefront", "secretive", json!({"signingKey": {"algorithm": "RS256"}})).await;
     let mut secrets = parts_of_keys(&observed).await;
+    // A password in use, and one that is refused.
+    for (name, password) in [("used", PASSWORD.to_owned()), ("refused", format!("{PASSWORD}\n"))] {
+        let object = json!({"metadata": {"name": name}, "stringData": {"password": password}});
+        story.create::<Secret>("storefront", object).await;
+        let spec = json!({"certificate": {"pkcs12": {"passwordSecretRef": {"name": name, "key": "password"}}}});
+        story.create::<ServiceIdentity>("storefront", identity(name, spec)).await;
+        let told = |identity: &ServiceIdentity| {
+            condition(identity, "ResolvedRefs").0 == if name == "used" { "True" } else { "False" }
+        };
+        story.wait_identity("storefront", name, "have been looked at", told).await;
+    }
     // Corrections and refusals are where a careless message would tell most.
     let api = Api::<Secret>::namespaced(story.client.clone(), "storefront");
     let broken = json!({"stringData": {"tls.key": GARBAGE}});
@@ -47,7 +61,7 @@ async fn no_key_and_no_token_is_anywhere_but_in_its_secret() {
     secrets.extend(parts_of_keys(&observed).await);
     assert!(secrets.len() > 50, "there are keys of two CAs and of six services");
     secrets.insert(observed.token.clone());
-    secrets.insert(GARBAGE.to_owned());
+    secrets.extend([GARBAGE.to_owned(), PASSWORD.to_owned(), STANDARD.encode(PASSWORD)]);
     let spans = String::from_utf8_lossy(&observed.collector.octets()).into_owned();
     assert!(spans.contains("secretive") && observed.operator.log().contains("secretive"), "they do tell something");
     for (place, text) in [
@@ -63,7 +77,12 @@ async fn no_key_and_no_token_is_anywhere_but_in_its_secret() {
         let found = secrets.iter().find(|secret| text.contains(secret.as_str()));
         assert!(found.is_none(), "{place} holds {found:?}");
     }
-    remove(&story.api::<ServiceIdentity>("storefront"), "secretive").await;
+    for name in ["secretive", "used", "refused"] {
+        remove(&story.api::<ServiceIdentity>("storefront"), name).await;
+    }
+    for name in ["used", "refused"] {
+        remove(&story.api::<Secret>("storefront"), name).await;
+    }
     remove(&story.all::<TrustDomain>(), &story.name).await;
 }
 

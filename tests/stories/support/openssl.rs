@@ -18,7 +18,7 @@ impl OpenSsl {
     }
 
     /// One more file.
-    pub fn file(&self, name: &str, content: &str) {
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.0.path().join(name), content).unwrap();
     }
 
@@ -37,6 +37,14 @@ impl OpenSsl {
         } else {
             Err(text(&output.stdout) + &text(&output.stderr))
         }
+    }
+
+    /// What it says beside its output; it must succeed.
+    pub fn told(&self, arguments: &str) -> String {
+        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(self.0.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "openssl {arguments}: {text}");
+        text
     }
 
     /// Runs it; it must succeed.
