@@ -19,7 +19,7 @@ use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
 use super::error::{Error, write_failed};
-use super::finalizers::set_finalizers;
+use super::finalizers::{record_authority, set_finalizers};
 use super::queue::Ended;
 use super::report::{Reported, report};
 use super::revocation::{self, Revised};
@@ -74,6 +74,8 @@ pub(super) async fn reconcile(context: &Context, name: &str) -> Ended {
     if !pass.failed {
         let result = pass.authority(&plan.authority).await;
         pass.conclude(result);
+        let result = pass.record().await;
+        pass.conclude(result);
         let result = pass.lists().await;
         pass.conclude(result);
         let result = pass.trust().await;
@@ -94,6 +96,19 @@ impl Pass<'_> {
         let Some(domain) = self.context.world().domain(self.name).cloned() else { return Ok(()) };
         let api = Api::<TrustDomain>::all(self.context.client.clone());
         set_finalizers(self.context, &self.unit, &api, domain.as_ref(), change).await
+    }
+
+    /// Puts the CA on record, planned again since it may be new: before anything hangs on it, so that it is missed when it
+    /// is lost.
+    async fn record(&self) -> Result<(), Error> {
+        let (domain, id) = {
+            let world = self.context.world();
+            let id = domain_plan(&world, self.name).and_then(|plan| plan.record);
+            (world.domain(self.name).cloned(), id)
+        };
+        let (Some(domain), Some(id)) = (domain, id) else { return Ok(()) };
+        let api = Api::<TrustDomain>::all(self.context.client.clone());
+        record_authority(self.context, &self.unit, &api, domain.as_ref(), &id).await
     }
 
     async fn authority(&mut self, step: &AuthorityStep) -> Result<(), Error> {

@@ -1,8 +1,11 @@
-//! Finalizers: what keeps an object until what hangs on it is cleaned up.
+//! What is written into what others declare: finalizers, which keep an object until what hangs on it is cleaned up, and
+//! which CA a TrustDomain has.
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use ringfence_core::world::Unit;
+use ringfence_core::api::TrustDomain;
+use ringfence_core::world::{AUTHORITY_ANNOTATION, Unit};
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::Error;
@@ -22,9 +25,33 @@ pub(super) async fn set_finalizers<K: Declared>(
 ) -> Result<(), Error> {
     let mut finalizers = object.finalizers().to_vec();
     change(&mut finalizers);
-    let patch = serde_json::json!({"metadata": {
-        "finalizers": finalizers, "uid": object.uid(), "resourceVersion": object.resource_version(),
-    }});
+    set_metadata(context, unit, api, object, json!({"finalizers": finalizers})).await
+}
+
+/// Records in a TrustDomain which CA generation it has.
+///
+/// # Errors
+/// When the API server refuses it, also because the object has changed meanwhile.
+pub(super) async fn record_authority(
+    context: &Context,
+    unit: &Unit,
+    api: &Api<TrustDomain>,
+    domain: &TrustDomain,
+    id: &str,
+) -> Result<(), Error> {
+    set_metadata(context, unit, api, domain, json!({"annotations": {AUTHORITY_ANNOTATION: id}})).await
+}
+
+async fn set_metadata<K: Declared>(
+    context: &Context,
+    unit: &Unit,
+    api: &Api<K>,
+    object: &K,
+    mut metadata: Value,
+) -> Result<(), Error> {
+    metadata["uid"] = json!(object.uid());
+    metadata["resourceVersion"] = json!(object.resource_version());
+    let patch = json!({"metadata": metadata});
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch(&object.name_any(), &params, &Patch::Merge(patch)).await {
         Ok(written) => {

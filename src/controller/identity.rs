@@ -486,5 +486,8 @@ impl Pass<'_> {
 }
 
 fn put_right((kind, key): &Output, reason: &str) -> (Reason, String) {
+    if reason == Reason::Restored.as_str() {
+        return (Reason::Restored, format!("took over {kind} {}, which was restored from a backup", key.name));
+    }
     (Reason::DriftCorrected, format!("put {kind} {} right ({reason})", key.name))
 }

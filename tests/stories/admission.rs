@@ -10,7 +10,6 @@ mod operator;
 mod outputs;
 mod pods;
 
-use std::process::Command;
 use std::sync::OnceLock;
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
@@ -19,12 +18,11 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
 use kube::api::PostParams;
 use kube::core::Resource;
 use kube::{Api, Client};
-use ringfence_cluster::Cluster;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::{Story, TestCluster, eventually, identity};
+use crate::support::{Story, TestCluster, eventually, guard, identity};
 
 /// Begins a story in the cluster that has the admission policies.
 async fn begin(title: &str) -> Story {
@@ -33,7 +31,7 @@ async fn begin(title: &str) -> Story {
         GUARDED.get_or_init(|| {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let cluster = runtime.block_on(TestCluster::start());
-            install(cluster.cluster());
+            guard(cluster.cluster());
             // The operator runs as long as the process does.
             drop(runtime.block_on(cluster.operate()));
             std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
@@ -44,15 +42,6 @@ async fn begin(title: &str) -> Story {
     let story = Story::begin_in(cluster, title).await;
     in_force(&story).await;
     story
-}
-
-/// Installs the policies as `ringfence admission` prints them.
-fn install(cluster: &Cluster) {
-    let printed = Command::new(env!("CARGO_BIN_EXE_ringfence")).arg("admission").output().unwrap();
-    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
-    let file = cluster.dir().join("admission.yaml");
-    std::fs::write(&file, printed.stdout).unwrap();
-    cluster.kubectl(&["apply", "--server-side", &format!("--filename={}", file.display())]).unwrap();
 }
 
 /// Waits until the API server judges by the policies: by two that come after them and ask for the same kinds.

@@ -120,6 +120,8 @@ reasons! {
     InvalidCertificateAuthority,
     /// The CA Secret in the operator's namespace can't be read.
     AuthorityUnreadable,
+    /// The CA Secret that the TrustDomain had is gone.
+    AuthorityLost,
     /// The CA that was brought can't sign revocation lists.
     RevocationUnavailable,
     /// The CA's remaining life is too short to issue.
@@ -222,6 +224,8 @@ reasons! {
     EdgeOpened,
     /// An edge was closed.
     EdgeClosed,
+    /// A Secret from a backup was taken over as it is.
+    Restored,
     /// A certificate authority was generated or taken over.
     AuthorityCreated,
     /// Ready, and what may be in other hands was distrusted at once: requests may fail until all have the new one.

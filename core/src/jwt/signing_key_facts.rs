@@ -64,6 +64,8 @@ pub enum SigningKeyRewriteReason {
     ExtraKeys,
     /// A private key stands there in other octets than Ringfence's.
     EncodingChanged,
+    /// It comes from a backup and is not marked as the identity's yet.
+    Restored,
 }
 
 impl SigningKeyFacts {
@@ -180,6 +182,7 @@ impl SigningKeyRewriteReason {
             Self::DerivedKeysOutdated => "DerivedKeysOutdated",
             Self::ExtraKeys => "ExtraKeys",
             Self::EncodingChanged => "EncodingChanged",
+            Self::Restored => "Restored",
         }
     }
 }

@@ -61,6 +61,8 @@ pub enum RewriteReason {
     MetadataChanged,
     /// The keystores are not those of this leaf and this password, or there should be none.
     KeystoresChanged,
+    /// It comes from a backup and is not marked as the identity's yet.
+    Restored,
 }
 
 impl ReissueReason {
@@ -105,6 +107,7 @@ impl RewriteReason {
             Self::TemplateChanged => "TemplateChanged",
             Self::MetadataChanged => "MetadataChanged",
             Self::KeystoresChanged => "KeystoresChanged",
+            Self::Restored => "Restored",
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::pending;
 use crate::api::{ConditionType, Reason, TrustDomain};
 use crate::pki::{
     AuthorityError, AuthorityProfile, CaGeneration, CaGenerations, CaSource, Entropy, GenerationsError, KeyError,
     Phase, new_intermediate, new_root,
 };
-use crate::world::{Problem, World, signed};
+use crate::world::{AUTHORITY_ANNOTATION, NamespacedName, Problem, World, signed};
 
 /// How long a root is valid unless declared otherwise: 10 years.
 const ROOT_DURATION: SignedDuration = SignedDuration::from_hours(87_600);
@@ -56,12 +57,21 @@ pub(super) fn authority_step(world: &World, name: &str, domain: &TrustDomain) ->
             return blocked(
                 Reason::AuthorityUnreadable,
                 format!(
-                    "Secret {}/{name}-ca can't be read: {error}; restore it from a backup, or delete it to start a new CA",
+                    "Secret {}/{name}-ca can't be read: {error}; restore it from a backup, or, to start a new CA, delete it and take the annotation {AUTHORITY_ANNOTATION} off the TrustDomain",
                     world.settings.operator_namespace
                 ),
             );
         }
         Some(Ok(generations)) => Some(generations),
+        None if world.has_lost_authority(name) => {
+            return blocked(
+                Reason::AuthorityLost,
+                format!(
+                    "Secret {}/{name}-ca is gone, and nothing is issued or renewed: restore it from a backup, or, to start a new CA that nobody trusts yet, take the annotation {AUTHORITY_ANNOTATION} off the TrustDomain",
+                    world.settings.operator_namespace
+                ),
+            );
+        }
         None => None,
     };
     // What is wrong with the spec is among the problems of the domain.
@@ -101,11 +111,16 @@ pub(super) fn authority_step(world: &World, name: &str, domain: &TrustDomain) ->
 
 fn blocked(reason: Reason, message: String) -> AuthorityStep {
     let condition = match reason {
-        Reason::ParentNotReady | Reason::AuthorityUnreadable => ConditionType::Programmed,
+        Reason::ParentNotReady | Reason::AuthorityUnreadable | Reason::AuthorityLost => ConditionType::Programmed,
         Reason::ParentNotFound | Reason::SecretNotFound => ConditionType::ResolvedRefs,
         _ => ConditionType::Accepted,
     };
     AuthorityStep::Blocked(Problem { condition, reason, message })
+}
+
+/// Why an output stays as it is: what it is to hold can't be told before a CA is back.
+pub(super) fn left_as_it_is(kind: &str, key: &NamespacedName, lost: &str) -> Problem {
+    pending(format!("{kind} {key} is left as it is, because TrustDomain {lost} has lost its CA: see its status"))
 }
 
 /// What is wrong with the parents of a domain.

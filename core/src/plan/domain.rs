@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::authority::{AuthorityStep, authority_step, parent_problem};
+use super::authority::{AuthorityStep, authority_step, left_as_it_is, parent_problem};
 use super::fence::{BASELINE, baseline_taken, fence_step};
 use super::member::{binding_taken, member_step};
 use super::objects::{Owner, metadata};
@@ -29,6 +29,8 @@ pub struct DomainPlan {
     pub clean_up: bool,
     /// The CA.
     pub authority: AuthorityStep,
+    /// The id of the CA generation that signs, where the TrustDomain does not have it on record.
+    pub record: Option<String>,
     /// The ConfigMap with roots and issuing CAs.
     pub trust: Step<ConfigMap>,
 }
@@ -43,21 +45,29 @@ pub fn domain_plan(world: &World, name: &str) -> Option<DomainPlan> {
             add_finalizer: false,
             clean_up: has_finalizer && !remains,
             authority: AuthorityStep::Keep,
+            record: None,
             trust: Step::Keep,
         });
     }
     let owner = Owner::of(domain.as_ref());
     let trust = world.generations(name).map_or(Step::Keep, |generations| {
+        if let Some(lost) = world.lost_authority_of([name]) {
+            let key = NamespacedName::new(world.settings.operator_namespace.clone(), format!("{name}-trust"));
+            return Step::Blocked(left_as_it_is("ConfigMap", &key, &lost));
+        }
         let lists = world.revocation_lists([name]);
         let desired = trust_config_map(&world.settings.operator_namespace, name, generations, lists, &owner);
         let key = NamespacedName::new(world.settings.operator_namespace.clone(), format!("{name}-trust"));
         let hash = config_map_hash(&desired);
         content_step(world.config_map(&key), desired, &hash, &owner, || name_taken("ConfigMap", &key))
     });
+    let signing = world.generations(name).and_then(|generations| generations.signing());
+    let unrecorded = signing.filter(|signing| world.recorded_authority(name).is_none_or(|id| id != signing.id()));
     Some(DomainPlan {
         add_finalizer: !has_finalizer,
         clean_up: false,
         authority: authority_step(world, name, domain),
+        record: unrecorded.map(|signing| signing.id().to_owned()),
         trust,
     })
 }

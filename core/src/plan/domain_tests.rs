@@ -116,7 +116,7 @@ fn a_ca_that_cannot_be_read_is_not_replaced() {
     assert!(!log.iter().any(|line| line.contains("storefront-trust") || line.contains("order-tls")), "{log:?}");
     assert_eq!(
         said(&operator, ConditionType::Programmed),
-        "False AuthorityUnreadable: Secret ringfence-system/storefront-ca can't be read: the data key generations.json is missing; restore it from a backup, or delete it to start a new CA"
+        "False AuthorityUnreadable: Secret ringfence-system/storefront-ca can't be read: the data key generations.json is missing; restore it from a backup, or, to start a new CA, delete it and take the annotation ringfence.dev/authority off the TrustDomain"
     );
     operator.apply(Change::Authority("storefront".to_owned(), None));
     operator.work();

@@ -46,6 +46,7 @@ fn foreign_baseline(operator: &mut Operator) {
         marked: false,
         template: None,
         keystore_record: None,
+        restored: false,
         recorded_hash: None,
         content: "other".to_owned(),
     };

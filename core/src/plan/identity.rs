@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+use super::authority::left_as_it_is;
 use super::fence::baseline_comes_first;
 use super::keystores::{keystore_problem, keystores_differ};
 use super::objects::{Owner, metadata};
@@ -235,7 +236,7 @@ fn certificate_step(world: &World, identity: &Identity, now: Timestamp) -> Certi
     };
     let (stored, replaces) = match world.secret(&key) {
         None => (None, None),
-        Some(found) if found.owner_uid.as_deref() != Some(&identity.uid) => {
+        Some(found) if !found.is_of(&identity.uid) => {
             return CertificateStep::Blocked(name_taken("Secret", &key));
         }
         Some(found) => {
@@ -261,8 +262,8 @@ fn certificate_step(world: &World, identity: &Identity, now: Timestamp) -> Certi
         return CertificateStep::Issue { reason, replaces };
     }
     let rewrite = world.secret(&key).zip(stored.and_then(Result::ok)).and_then(|(found, facts)| {
-        let rewrite = crate::pki::why_rewrite(facts, generations);
-        let rewrite = rewrite.or((!found.marked).then_some(RewriteReason::EncodingChanged));
+        let unmarked = if found.restored { RewriteReason::Restored } else { RewriteReason::EncodingChanged };
+        let rewrite = (!found.marked).then_some(unmarked).or_else(|| crate::pki::why_rewrite(facts, generations));
         let rewrite = rewrite.or_else(|| why_relabel(identity, found.template.as_ref()));
         let differ = || keystores_differ(world, identity, generations, found, facts);
         rewrite.or_else(|| differ().then_some(RewriteReason::KeystoresChanged))
@@ -300,11 +301,9 @@ fn signing_key_step(world: &World, object: &ServiceIdentity, identity: &Identity
     let (algorithm, name) = identity.signing_key.as_ref()?;
     let key = NamespacedName::new(identity.key.namespace.clone(), name.clone());
     let found = world.secret(&key);
-    let stored = match found.map(|found| (&found.owner_uid, &found.content)) {
+    let stored = match found.map(|found| (found.is_of(&identity.uid), &found.content)) {
         None => None,
-        Some((owner, SecretFacts::SigningKey(facts))) if owner.as_deref() == Some(&identity.uid) => {
-            Some(facts.as_ref().map(AsRef::as_ref))
-        }
+        Some((true, SecretFacts::SigningKey(facts))) => Some(facts.as_ref().map(AsRef::as_ref)),
         Some(_) => return Some(SigningKeyStep::Blocked(name_taken("Secret", &key))),
     };
     let recorded = object.status.as_ref().and_then(|status| status.signing_key.as_ref());
@@ -318,8 +317,11 @@ fn signing_key_step(world: &World, object: &ServiceIdentity, identity: &Identity
         return Some(SigningKeyStep::Generate { reason, replaces });
     }
     let rewrite = stored.and_then(Result::ok).and_then(crate::jwt::why_rewrite);
-    let unmarked = found.is_some_and(|found| !found.marked);
-    Some(match (rewrite.or(unmarked.then_some(SigningKeyRewriteReason::EncodingChanged)), replaces) {
+    let unmarked = found.filter(|found| !found.marked).map(|found| match found.restored {
+        true => SigningKeyRewriteReason::Restored,
+        false => SigningKeyRewriteReason::EncodingChanged,
+    });
+    Some(match (unmarked.or(rewrite), replaces) {
         (Some(reason), Some(replaces)) => SigningKeyStep::Rewrite { reason, replaces },
         _ => SigningKeyStep::Keep,
     })
@@ -332,8 +334,12 @@ fn trust_step(
     grants: &[&Grant],
     owner: &Owner,
 ) -> Step<ConfigMap> {
-    let data = trust_data(world, identity, judged, grants);
     let key = NamespacedName::new(identity.key.namespace.clone(), identity.trust_config_map());
+    let peers = grants.iter().filter_map(|grant| peer_domain(grant, identity));
+    if let Some(lost) = world.lost_authority_of(peers) {
+        return Step::Blocked(left_as_it_is("ConfigMap", &key, &lost));
+    }
+    let data = trust_data(world, identity, judged, grants);
     let size: usize = data.iter().map(|(name, text)| name.len() + text.len()).sum();
     if size > MAX_CONTENT {
         return Step::Blocked(Problem {
@@ -361,11 +367,7 @@ fn trust_data(
     let mut signers: BTreeMap<NamespacedName, SpiffeId> = BTreeMap::new();
     for grant in grants {
         if grant.is_target(identity) {
-            let domain = match &grant.source {
-                GrantSource::Identity(peer) => Some(peer.domain.clone()),
-                GrantSource::TrustDomain { name, .. } => Some(name.clone()),
-                _ => None,
-            };
+            let domain = caller_domain(grant).map(str::to_owned);
             domains.extend(domain.clone());
             calling.extend(domain.filter(|_| grant.authentication.mtls));
             if let (GrantSource::Identity(peer), Some(_)) = (&grant.source, &grant.authentication.jwt) {
@@ -397,6 +399,24 @@ fn trust_data(
     data
 }
 
+/// The domain that a grant's callers are members of.
+fn caller_domain(grant: &Grant) -> Option<&str> {
+    match &grant.source {
+        GrantSource::Identity(peer) => Some(&peer.domain),
+        GrantSource::TrustDomain { name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+/// The domain at the other end of a grant.
+fn peer_domain<'a>(grant: &'a Grant, identity: &Identity) -> Option<&'a str> {
+    match &grant.target {
+        _ if grant.is_target(identity) => caller_domain(grant),
+        GrantTarget::Identity(peer) => Some(&peer.domain),
+        _ => None,
+    }
+}
+
 fn roots_of(world: &World, domains: &BTreeSet<String>) -> String {
     let generations: Vec<&Arc<CaGenerations>> = domains.iter().filter_map(|domain| world.generations(domain)).collect();
     let roots: Vec<&Certificate> = generations.iter().flat_map(|generations| generations.roots()).collect();
@@ -409,9 +429,7 @@ fn public_keys(world: &World, key: &NamespacedName) -> Option<Vec<PublicJwk>> {
     let (algorithm, secret) = signer.signing_key.as_ref()?;
     let found = world.secret(&NamespacedName::new(key.namespace.clone(), secret.clone()))?;
     match &found.content {
-        SecretFacts::SigningKey(Ok(facts)) if found.owner_uid.as_deref() == Some(&signer.uid) => {
-            Some(facts.public_jwks(*algorithm))
-        }
+        SecretFacts::SigningKey(Ok(facts)) if found.is_of(&signer.uid) => Some(facts.public_jwks(*algorithm)),
         _ => None,
     }
 }
@@ -460,7 +478,7 @@ fn unfence(
 pub(super) fn leaf_of<'a>(world: &'a World, identity: &Identity) -> Option<&'a LeafFacts> {
     let found = world.secret(&NamespacedName::new(identity.key.namespace.clone(), identity.tls_secret.clone()))?;
     match &found.content {
-        SecretFacts::Certificate(Ok(facts)) if found.owner_uid.as_deref() == Some(&identity.uid) => Some(facts),
+        SecretFacts::Certificate(Ok(facts)) if found.is_of(&identity.uid) => Some(facts),
         _ => None,
     }
 }

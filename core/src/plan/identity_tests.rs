@@ -59,6 +59,7 @@ fn foreign<T>(content: T) -> Option<OutputFacts<T>> {
         marked: false,
         template: None,
         keystore_record: None,
+        restored: false,
         recorded_hash: None,
         content,
     })

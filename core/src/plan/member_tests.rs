@@ -33,6 +33,7 @@ fn theirs() -> OutputFacts<String> {
         marked: false,
         template: None,
         keystore_record: None,
+        restored: false,
         recorded_hash: None,
         content: "other".to_owned(),
     }

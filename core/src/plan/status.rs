@@ -230,7 +230,7 @@ fn signing_key(world: &World, identity: &Identity) -> Option<SigningKeyStatus> {
     let (_, secret_name) = identity.signing_key.as_ref()?;
     let found = world.secret(&NamespacedName::new(identity.key.namespace.clone(), secret_name.clone()))?;
     match &found.content {
-        SecretFacts::SigningKey(Ok(facts)) if found.owner_uid.as_deref() == Some(&identity.uid) => {
+        SecretFacts::SigningKey(Ok(facts)) if found.is_of(&identity.uid) => {
             Some(SigningKeyStatus { secret_name: secret_name.clone(), key_id: facts.current.kid.clone() })
         }
         _ => None,

@@ -92,7 +92,8 @@ pub fn suspension_plan(world: &World, key: &NamespacedName, now: Timestamp) -> O
     let is_ours = |owner: Option<&String>| owner.is_some() && owner == object.metadata.uid.as_ref();
     let tls = (!plan.waits()).then(|| object.tls_secret());
     for key in tls.into_iter().chain(object.signing_key_secret()).map(named) {
-        if let Some(found) = world.secret(&key).filter(|found| is_ours(found.owner_uid.as_ref())) {
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        if let Some(found) = world.secret(&key).filter(|found| found.is_of(uid)) {
             plan.leftovers.push(Leftover { kind: "Secret", key, uid: found.uid.clone() });
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kube::Resource;
 
+use super::authority::recorded_authority;
 use super::claims::{Claim, Rank};
 use super::gone::Gone;
 use super::{
@@ -444,7 +445,14 @@ impl World {
 fn is_declared_alike<K: Resource>(old: Option<&Arc<K>>, new: Option<&Arc<K>>) -> bool {
     let declared = |object: &Arc<K>| {
         let metadata = object.meta();
-        (metadata.uid.clone(), metadata.generation, metadata.deletion_timestamp.clone(), metadata.finalizers.clone())
+        let (uid, finalizers) = (metadata.uid.clone(), metadata.finalizers.clone());
+        (
+            uid,
+            metadata.generation,
+            metadata.deletion_timestamp.clone(),
+            finalizers,
+            recorded_authority(metadata).cloned(),
+        )
     };
     matches!((old, new), (Some(old), Some(new)) if new.meta().generation.is_some() && declared(old) == declared(new))
 }
@@ -485,7 +493,8 @@ fn fold_output<K: Ord + Clone, T: PartialEq>(
     let old = replace(map, key, new);
     let same = |old: &OutputFacts<T>, new: &OutputFacts<T>| {
         let ownership = old.uid == new.uid && old.owner_uid == new.owner_uid && old.marked == new.marked;
-        let metadata = old.template == new.template && old.keystore_record == new.keystore_record;
+        let metadata =
+            old.restored == new.restored && old.template == new.template && old.keystore_record == new.keystore_record;
         old.content == new.content && ownership && metadata
     };
     !matches!((&old, map.get(key)), (Some(old), Some(new)) if same(old, new))

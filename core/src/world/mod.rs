@@ -3,6 +3,7 @@
 //! Each change is compared with what was there before, so that a policy which moves from A to B touches both. What comes
 //! out of [`World::apply`] is the set of things to plan again: never more than the change can have affected.
 
+mod authority;
 mod census;
 mod claims;
 mod cluster;
@@ -25,6 +26,7 @@ mod template;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use authority::AUTHORITY_ANNOTATION;
 pub use census::{Census, NAMED_OVERDUE, OUTSIDE};
 pub use claims::Claim;
 pub use cluster::{Cluster, DNS_NAMESPACE, DNS_SERVICE, DnsFacts, NODE_LOCAL_DNS, Settings};
@@ -40,8 +42,8 @@ pub use objects::{
 pub use options::{CertificateOptions, PasswordFacts, PasswordRef};
 pub use outputs::{
     AUTHORITY_SECRET_TYPE, ContentHash, ForeignPolicy, HASH_ANNOTATION, KEYSTORE_ANNOTATION, MANAGED_BY,
-    MANAGED_BY_LABEL, OutputFacts, SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE, config_map_hash,
-    content_hash, network_policy_hash, role_binding_hash,
+    MANAGED_BY_LABEL, OutputFacts, RESTORED_ANNOTATION, SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE,
+    config_map_hash, content_hash, network_policy_hash, role_binding_hash,
 };
 
 pub use template::{AppliedTemplate, TEMPLATE_ANNOTATION};

@@ -19,6 +19,8 @@ pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const HASH_ANNOTATION: &str = "ringfence.dev/content-hash";
 /// Annotation of a Secret with the record of the keystores in it.
 pub const KEYSTORE_ANNOTATION: &str = "ringfence.dev/keystores";
+/// Annotation of a Secret that comes from a backup. Without a controller it belongs to the identity that it is named after.
+pub const RESTORED_ANNOTATION: &str = "ringfence.dev/restored";
 /// Type of the Secret with a certificate and its key.
 pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
 /// Type of the Secret with a token-signing key.
@@ -41,6 +43,8 @@ pub struct OutputFacts<T> {
     pub template: Option<AppliedTemplate>,
     /// What the annotation says of keystores in it.
     pub keystore_record: Option<String>,
+    /// It comes from a backup, says the annotation.
+    pub restored: bool,
     /// Hash of the content that was last written, as the annotation says.
     pub recorded_hash: Option<ContentHash>,
     /// What is in it.
@@ -74,8 +78,15 @@ impl<T> OutputFacts<T> {
             template: AppliedTemplate::of(metadata),
             keystore_record: annotation(KEYSTORE_ANNOTATION),
             recorded_hash: annotation(HASH_ANNOTATION),
+            restored: annotation(RESTORED_ANNOTATION).is_some(),
             content,
         }
+    }
+
+    /// Whether it belongs to the object of this UID, which has the name for it: by its controller, or, where it has none,
+    /// because it was restored. UIDs do not survive a backup of objects.
+    pub fn is_of(&self, uid: &str) -> bool {
+        self.owner_uid.as_deref().map_or(self.restored, |owner| owner == uid)
     }
 
     /// The same object, seen before, was someone's and is nobody's now: it is still his, and no longer as it was written.

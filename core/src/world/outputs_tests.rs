@@ -30,6 +30,7 @@ fn output<T>(uid: &str, version: &str, owner: Option<&str>, content: T) -> Optio
         marked: owner.is_some(),
         template: None,
         keystore_record: None,
+        restored: false,
         recorded_hash: None,
         content,
     })

@@ -149,7 +149,7 @@ impl World {
         }
         // One may have been issued that the status does not tell of yet.
         let found = self.secrets.get(&NamespacedName::new(key.namespace.clone(), object.tls_secret()));
-        let found = found.filter(|found| found.owner_uid.is_some() && found.owner_uid == object.metadata.uid);
+        let found = found.filter(|found| object.metadata.uid.as_ref().is_some_and(|uid| found.is_of(uid)));
         if let Some(SecretFacts::Certificate(Ok(leaf))) = found.map(|found| &found.content) {
             issued.extend(self.issued(leaf));
         }

@@ -6,6 +6,10 @@ use clap::ValueEnum;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Tool {
     Etcd,
+    /// Takes a snapshot of a running etcd.
+    Etcdctl,
+    /// Makes a data folder of a snapshot.
+    Etcdutl,
     KubeApiserver,
     KubeControllerManager,
     KubeScheduler,
@@ -67,6 +71,8 @@ impl Tool {
     pub(crate) fn recipe(self) -> Recipe {
         let (binary, module, package) = match self {
             Self::Etcd => ("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
+            Self::Etcdctl => ("etcdctl", "etcd", "go.etcd.io/etcd/etcdctl/v3"),
+            Self::Etcdutl => ("etcdutl", "etcd", "go.etcd.io/etcd/etcdutl/v3"),
             Self::KubeApiserver => ("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
             Self::KubeControllerManager => {
                 ("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager")

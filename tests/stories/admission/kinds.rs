@@ -9,8 +9,8 @@ use kube::{Api, Client};
 use ringfence_cluster::{Cluster, Options};
 use serde_json::json;
 
-use super::{answer, begin, create, install, passes, refused};
-use crate::support::wait_for;
+use super::{answer, begin, create, passes, refused};
+use crate::support::{guard, wait_for};
 
 #[tokio::test]
 async fn the_kinds_cannot_be_deleted_while_ringfence_is_installed() {
@@ -53,7 +53,7 @@ async fn the_api_server_finds_no_fault_with_the_policies() {
 async fn a_cluster_without_the_kinds_still_starts_pods() {
     let cluster = tokio::task::spawn_blocking(|| {
         let cluster = Cluster::start(&Options::default()).unwrap();
-        install(&cluster);
+        guard(&cluster);
         cluster
     });
     let cluster = cluster.await.unwrap();

@@ -5,10 +5,11 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use ringfence_cluster::{OPERATOR_NAMESPACE, OPERATOR_USER};
-use ringfence_core::api::TrustDomain;
+use ringfence_core::api::{ServiceIdentity, TrustDomain};
 use serde_json::{Value, json};
 
 use super::{admin_of, answer, begin, create, nothing_went_unjudged, passes, refused};
+use crate::support::identity;
 
 const POLICY: &str = "ringfence-operator";
 
@@ -88,11 +89,25 @@ async fn the_operator_declares_nothing() {
     };
     let wider = json!({"spec": {"inbound": [{"anywhere": {}}]}});
     let labels = json!({"metadata": {"labels": {"mine": "yes"}}});
-    for change in [wider, labels] {
+    let annotations = json!({"metadata": {"annotations": {"ringfence.dev/authority": "1", "mine": "yes"}}});
+    for change in [wider, labels, annotations] {
         let message = refused("ringfence-operator-declarations", async || patch(change.clone()).await).await;
-        assert!(message.contains("the operator changes finalizers and nothing else"), "{message}");
+        assert!(
+            message.contains("the operator changes finalizers and the record of a CA, and nothing else"),
+            "{message}"
+        );
     }
     patch(json!({"metadata": {"finalizers": ["ringfence.dev/identities", "ringfence.dev/other"]}})).await.unwrap();
+    patch(json!({"metadata": {"annotations": {"ringfence.dev/authority": "1"}}})).await.unwrap();
+    story.create::<ServiceIdentity>(&trust.namespace, identity("order", json!({}))).await;
+    let identities =
+        Api::<ServiceIdentity>::namespaced(story.cluster.client_of(OPERATOR_USER, &[]).await, &trust.namespace);
+    refused("ringfence-operator-declarations", async || {
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        let record = Patch::Merge(json!({"metadata": {"annotations": {"ringfence.dev/authority": "1"}}}));
+        answer(identities.patch("order", &dry, &record).await)
+    })
+    .await;
 }
 
 #[tokio::test]

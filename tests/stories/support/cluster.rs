@@ -1,6 +1,7 @@
 //! Clusters with an operator: one that most stories share, and ones of their own for those that stop or skew it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -118,6 +119,15 @@ impl Operation {
     async fn ended(self) {
         self.running.await.unwrap().unwrap();
     }
+}
+
+/// Installs the admission policies in a cluster, as `ringfence admission` prints them.
+pub fn guard(cluster: &Cluster) {
+    let printed = Command::new(env!("CARGO_BIN_EXE_ringfence")).arg("admission").output().unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let file = cluster.dir().join("admission.yaml");
+    std::fs::write(&file, printed.stdout).unwrap();
+    cluster.kubectl(&["apply", "--server-side", &format!("--filename={}", file.display())]).unwrap();
 }
 
 async fn config(kubeconfig: &Path) -> Config {
