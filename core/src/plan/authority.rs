@@ -64,10 +64,14 @@ pub(super) fn authority_step(world: &World, name: &str, domain: &TrustDomain) ->
         }
         Some(Ok(generations)) => Some(generations),
         None if world.has_lost_authority(name) => {
+            let instead = match &domain.spec.certificate_authority.secret {
+                Some(supplied) => format!("to adopt the CA in Secret {} without what it has revoked", supplied.name),
+                None => "to start a new CA that nobody trusts yet".to_owned(),
+            };
             return blocked(
                 Reason::AuthorityLost,
                 format!(
-                    "Secret {}/{name}-ca is gone, and nothing is issued or renewed: restore it from a backup, or, to start a new CA that nobody trusts yet, take the annotation {AUTHORITY_ANNOTATION} off the TrustDomain",
+                    "Secret {}/{name}-ca is gone, and nothing is issued or renewed: restore it from a backup, or, {instead}, take the annotation {AUTHORITY_ANNOTATION} off the TrustDomain",
                     world.settings.operator_namespace
                 ),
             );

@@ -156,3 +156,40 @@ fn the_ca_of_a_domain_has_no_owner_so_that_it_survives() {
     let read = CaGenerations::from_secret_data(&secret.data.as_ref().unwrap().into()).unwrap();
     assert_eq!(read.to_secret_data(), generations.to_secret_data());
 }
+
+#[test]
+fn a_ca_that_is_lost_is_missed_until_its_record_is_taken_off() {
+    let brought = "certificateAuthority: {secret: {name: corp}}";
+    let [made, supplied] = ["to start a new CA", "to adopt the CA in Secret corp"];
+    for (domain, instead) in [(storefront("", ""), made), (with_source(brought), supplied)] {
+        let mut operator = Operator::at_rest(&[SHOP, DNS]);
+        let id = operator.world.generations("storefront").unwrap().signing().unwrap().id().to_owned();
+        assert_eq!(operator.world.recorded_authority("storefront"), Some(&id));
+        operator.show(&recorded(&domain, &id));
+        operator.work();
+        operator.apply(Change::Authority("storefront".to_owned(), None));
+        let log = operator.work();
+        assert_eq!(log, [""; 0], "what hangs on it stays as it is");
+        let words = said(&operator, ConditionType::Ready);
+        assert!(words.starts_with("False AuthorityLost: Secret ringfence-system/storefront-ca is gone"), "{words}");
+        assert!(words.contains(instead) && words.contains("restore it from a backup"), "{words}");
+        operator.show(&domain);
+        let log = operator.work();
+        let remade = log.contains(&"create Secret ringfence-system/storefront-ca".to_owned());
+        assert_eq!(remade, instead == made, "{log:?}");
+        assert!(!said(&operator, ConditionType::Ready).contains("AuthorityLost"));
+    }
+}
+
+/// The domain of SHOP with another source of its CA.
+fn with_source(source: &str) -> String {
+    let domain = SHOP.split("---").next().unwrap();
+    assert!(domain.contains("certificateAuthority: {selfSigned: {}}"), "{domain}");
+    domain.replace("certificateAuthority: {selfSigned: {}}", source)
+}
+
+/// A domain that has a CA on record.
+fn recorded(domain: &str, id: &str) -> String {
+    let annotations = format!("annotations: {{ringfence.dev/authority: '{id}'}}");
+    domain.replacen("{name: storefront", &format!("{{{annotations}, name: storefront"), 1)
+}

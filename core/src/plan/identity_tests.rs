@@ -276,3 +276,50 @@ fn what_is_being_deleted_is_left_to_the_garbage_collector() {
     assert!(log.iter().all(|line| !line.contains("inventory")), "only its peers change: {log:?}");
     assert!(log.contains(&"replace ConfigMap storefront/order-trust".to_owned()), "{log:?}");
 }
+
+#[test]
+fn a_restored_secret_becomes_the_identitys_as_it_is() {
+    let mut operator = at_rest();
+    let names = ["storefront/order-tls", "storefront/order-signing-key"].map(key);
+    let show = |operator: &mut Operator, restored: bool| {
+        for name in &names {
+            let found = operator.world.secret(name).unwrap().clone();
+            // Another object of the same name: UIDs do not survive.
+            let (uid, resource_version) = (format!("restored-{restored}"), "900".to_owned());
+            let bare = OutputFacts {
+                uid,
+                resource_version,
+                owner_uid: None,
+                marked: false,
+                restored,
+                content: found.content,
+                ..found
+            };
+            operator.apply(Change::Secret(name.clone(), Some(bare)));
+        }
+        let plan = plan(operator, "storefront/order");
+        (plan.certificate, plan.signing_key.unwrap())
+    };
+    let taken = |name: &NamespacedName| name_taken("Secret", name);
+    let blocked = (CertificateStep::Blocked(taken(&names[0])), SigningKeyStep::Blocked(taken(&names[1])));
+    assert_eq!(show(&mut operator, false), blocked, "nobody says whose it is");
+    let replaces = ("restored-true".to_owned(), "900".to_owned());
+    let certificate = CertificateStep::Rewrite { reason: RewriteReason::Restored, replaces: replaces.clone() };
+    let signing_key = SigningKeyStep::Rewrite { reason: SigningKeyRewriteReason::Restored, replaces };
+    assert_eq!(show(&mut operator, true), (certificate, signing_key));
+}
+
+#[test]
+fn what_needs_a_lost_ca_is_left_as_it_is_and_the_fence_is_not() {
+    let mut operator = at_rest();
+    operator.apply(Change::Authority("storefront".to_owned(), None));
+    operator.forget("AccessPolicy", "storefront/look");
+    let log = operator.work();
+    assert!(log.contains(&"replace NetworkPolicy storefront/ringfence-inventory".to_owned()), "{log:?}");
+    let Step::Blocked(problem) = plan(&operator, "settlement/payment").trust else { panic!() };
+    assert_eq!(
+        problem.message,
+        "ConfigMap settlement/payment-trust is left as it is, because TrustDomain storefront has lost its CA: see its status"
+    );
+    assert!(!log.iter().any(|line| line.contains("payment-trust") || line.contains("Secret")), "{log:?}");
+}

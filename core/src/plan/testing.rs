@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 
 use super::{
     AuthorityStep, BASELINE, CertificateStep, Leftover, Outcome, SigningKeyStep, Step, authority_secret, domain_plan,
@@ -18,7 +18,7 @@ use crate::jwt::testing::signing_key;
 use crate::pki::testing::{TestEntropy, key as private_key, now, serial};
 use crate::pki::{issue_leaf, rewrite_tls_secret, tls_secret_data};
 use crate::testing::{forget, show, world};
-use crate::world::{AuthorityFacts, Change, MEMBER_BINDING, NamespacedName, Unit, World};
+use crate::world::{AUTHORITY_ANNOTATION, AuthorityFacts, Change, MEMBER_BINDING, NamespacedName, Unit, World};
 
 /// More looks at units than any test needs: whoever is not at rest by then never will be.
 const PATIENCE: usize = 10_000;
@@ -127,6 +127,11 @@ impl Operator {
             };
             // What hangs on the CA, the bundle first of all, is looked at anew.
             self.apply(Change::Authority(name.to_owned(), Some(facts)));
+        }
+        if let Some(id) = domain_plan(&self.world, name).and_then(|plan| plan.record) {
+            let mut domain = self.world.domain(name).unwrap().as_ref().clone();
+            domain.annotations_mut().insert(AUTHORITY_ANNOTATION.to_owned(), id);
+            self.apply(Change::Domain(name.to_owned(), Some(Arc::new(domain))));
         }
         if let Step::Write { desired: mut config_map, replaces, .. } = plan.trust {
             let key = self.store("ConfigMap", config_map.as_mut(), &replaces);
