@@ -21,7 +21,7 @@ use ringfence_core::plan::{
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
 use tracing::{Instrument, warn};
 
-use drift::{is_drift, is_drift_of_key, may_be_contested};
+use drift::{is_drift, is_drift_of_key, may_be_contested, put_right};
 
 use suspension::lossy_rotation;
 
@@ -483,11 +483,4 @@ impl Pass<'_> {
         });
         renewal.into_iter().chain(rolled).min().map_or(Ended::Done, Ended::At)
     }
-}
-
-fn put_right((kind, key): &Output, reason: &str) -> (Reason, String) {
-    if reason == Reason::Restored.as_str() {
-        return (Reason::Restored, format!("took over {kind} {}, which was restored from a backup", key.name));
-    }
-    (Reason::DriftCorrected, format!("put {kind} {} right ({reason})", key.name))
 }

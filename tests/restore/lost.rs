@@ -175,5 +175,18 @@ async fn what_was_declared_before_its_ca_came_back_waits_for_it() {
     let ready = |object: &ServiceIdentity| condition(object, "Ready").0 == "True";
     story.wait_identity(&trust.namespace, "order", "be ready", ready).await;
     assert_eq!(Peer::of(&story, &trust.namespace, "order").await.files["tls.crt"], before.files["tls.crt"]);
+
+    // Had nobody known of the CA, there would be another one; that of the backup can still take its place.
+    secrets.delete(&format!("{}-ca", trust.domain), &DeleteParams::default()).await.unwrap();
+    says(&domains, &trust.domain, ("Ready", "False", "AuthorityLost"), &[]).await;
+    let unrecorded = Patch::Merge(json!({"metadata": {"annotations": {RECORD: null}}}));
+    domains.patch(&trust.domain, &PatchParams::default(), &unrecorded).await.unwrap();
+    let roots = async || Peer::of(&story, &trust.namespace, "order").await.files["ca.crt"].clone();
+    eventually("there is another CA", async || (roots().await != before.files["ca.crt"]).then_some(())).await;
+    secrets.delete(&format!("{}-ca", trust.domain), &DeleteParams::default()).await.unwrap();
+    says(&domains, &trust.domain, ("Ready", "False", "AuthorityLost"), &[]).await;
+    secrets.create(&PostParams::default(), &kept).await.unwrap();
+    says(&domains, &trust.domain, ("Ready", "True", "Ready"), &[]).await;
+    eventually("there is the old one again", async || (roots().await == before.files["ca.crt"]).then_some(())).await;
     operation.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use ringfence_cluster::OPERATOR_NAMESPACE;
 use ringfence_core::api::{AccessPolicy, ServiceIdentity, TrustDomain};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::page::{commands, run};
 use crate::support::{
     History, Peer, Story, TestCluster, Trust, begin_alone, condition, config_map, eventually, gone, guard, handshake,
-    identity, in_namespace, passes, secret, wait_for,
+    identity, in_namespace, passes, says, secret, wait_for,
 };
 
 /// Everything that Ringfence keeps in Secrets, by namespace and name.
@@ -173,5 +173,32 @@ async fn without_the_certificates_identities_get_new_ones_from_the_same_ca() {
     assert_ne!(order.files["tls.crt"], before.files["tls.crt"]);
     assert_eq!(order.files["ca.crt"], before.files["ca.crt"]);
     handshake(order.client(), payment.server(8443)).unwrap();
+    operation.stop().await;
+}
+
+#[tokio::test]
+async fn a_secret_of_which_nobody_says_whose_it_is_is_left_alone_until_somebody_does() {
+    let (story, _turn) = begin_alone("unmarked").await;
+    let operation = story.cluster.operate().await;
+    let trust = story.trust("shop", json!({})).await;
+    story.ready_identity(&trust.namespace, "order", json!({})).await;
+    let secrets = in_namespace::<Secret>(&story, &trust.namespace);
+    let mut bare = secrets.get("order-tls").await.unwrap();
+    bare.metadata = serde_json::from_value(json!({
+        "name": "late-tls", "labels": {"app.kubernetes.io/managed-by": "ringfence"},
+    }))
+    .unwrap();
+    secrets.create(&PostParams::default(), &bare).await.unwrap();
+    story.create::<ServiceIdentity>(&trust.namespace, identity("late", json!({}))).await;
+    let identities = in_namespace::<ServiceIdentity>(&story, &trust.namespace);
+    says(&identities, "late", ("Ready", "False", "NameTaken"), &["late-tls", "left alone"]).await;
+    let mark = Patch::Merge(json!({"metadata": {"annotations": {"ringfence.dev/restored": "true"}}}));
+    secrets.patch("late-tls", &PatchParams::default(), &mark).await.unwrap();
+    // It is another identity's, and so does not stay as it is.
+    let ready = |object: &ServiceIdentity| condition(object, "Ready").0 == "True";
+    story.wait_identity(&trust.namespace, "late", "be ready", ready).await;
+    let now = secrets.get("late-tls").await.unwrap();
+    assert_ne!(now.data, bare.data);
+    assert!(!now.annotations().contains_key("ringfence.dev/restored") && !now.owner_references().is_empty());
     operation.stop().await;
 }

@@ -43,11 +43,22 @@ fn resource(reference: &Value) -> String {
 /// Reads one log. A line may be written after that of a later request, so that the order is that of the requests.
 fn read(log: &Path, found: &mut Found) {
     let lines = BufReader::new(File::open(log).unwrap()).lines().map(Result::unwrap);
-    let concerned = |line: &String| line.contains(OPERATOR_USER) || line.contains("\"rolebindings\"");
+    let words = [OPERATOR_USER, "\"rolebindings\"", READINESS];
+    let concerned = |line: &String| words.iter().any(|word| line.contains(word));
     let mut events: Vec<Value> = lines.filter(concerned).filter_map(|line| serde_json::from_str(&line).ok()).collect();
     events.sort_by_key(|event| text(&event["requestReceivedTimestamp"]).to_owned());
     let mut robbed = BTreeSet::new();
+    let mut refused = Vec::new();
     for event in events {
+        if text(&event["requestURI"]).starts_with(READINESS) {
+            // One that has just started answers before it has read its roles, and refuses everybody.
+            if event["responseStatus"]["code"] == 200 {
+                found.refused.append(&mut refused)
+            } else {
+                refused.clear()
+            }
+            continue;
+        }
         let (verb, reference) = (text(&event["verb"]), &event["objectRef"]);
         let (namespace, is_binding) = (text(&reference["namespace"]), text(&reference["resource"]) == "rolebindings");
         if event["user"]["username"] != OPERATOR_USER {
@@ -61,7 +72,7 @@ fn read(log: &Path, found: &mut Found) {
         match text(&annotations["authorization.k8s.io/decision"]) {
             "forbid" => {
                 let request = format!("{verb} {reference}");
-                if robbed.contains(namespace) { &mut found.robbed } else { &mut found.refused }.push(request);
+                if robbed.contains(namespace) { &mut found.robbed } else { &mut refused }.push(request);
             }
             _ => {
                 // RBAC: allowed by RoleBinding "ringfence/shop" of ClusterRole "ringfence-member" to ServiceAccount ...
@@ -71,7 +82,11 @@ fn read(log: &Path, found: &mut Found) {
             }
         }
     }
+    found.refused.append(&mut refused);
 }
+
+/// Where the API server is asked whether it is ready.
+const READINESS: &str = "/readyz";
 
 /// Every right of the operator's roles, as the chart has them.
 fn given() -> BTreeSet<Right> {
