@@ -33,8 +33,9 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
 ];
 
 /// How many blocks of commands pages have that are not followed, since they are not about one cluster from one end to the
-/// other.
-const ONLY_READ: &[(&str, usize)] = &[("chart.md", 6), ("operations/upgrade.md", 1), ("revocation.md", 1)];
+/// other. Those about backups are run between two clusters, by `tests/restore`.
+const ONLY_READ: &[(&str, usize)] =
+    &[("chart.md", 6), ("operations/backup.md", 7), ("operations/upgrade.md", 1), ("revocation.md", 1)];
 
 fn is_guide(page: &Page) -> bool {
     GUIDES.iter().any(|place| page.file.starts_with(place))
