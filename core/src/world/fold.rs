@@ -445,16 +445,10 @@ impl World {
 fn is_declared_alike<K: Resource>(old: Option<&Arc<K>>, new: Option<&Arc<K>>) -> bool {
     let declared = |object: &Arc<K>| {
         let metadata = object.meta();
-        let (uid, finalizers) = (metadata.uid.clone(), metadata.finalizers.clone());
-        (
-            uid,
-            metadata.generation,
-            metadata.deletion_timestamp.clone(),
-            finalizers,
-            recorded_authority(metadata).cloned(),
-        )
+        (metadata.uid.clone(), metadata.generation, metadata.deletion_timestamp.clone(), metadata.finalizers.clone())
     };
-    matches!((old, new), (Some(old), Some(new)) if new.meta().generation.is_some() && declared(old) == declared(new))
+    matches!((old, new), (Some(old), Some(new)) if new.meta().generation.is_some() && declared(old) == declared(new)
+        && recorded_authority(old.meta()) == recorded_authority(new.meta()))
 }
 
 /// What is being deleted means nothing any more, however long finalizers hold it; and nothing is written for it, which
