@@ -13,12 +13,12 @@ use ringfence_core::plan::{
     make_authority, name_taken, with_adopted,
 };
 use ringfence_core::world::{AUTHORITY_SECRET_TYPE, AuthorityFacts, Change, NamespacedName, Problem, Unit};
-use tracing::{Instrument, warn};
+use tracing::Instrument;
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
-use super::error::{Error, write_failed};
+use super::error::{Error, tell, write_failed};
 use super::finalizers::set_finalizers;
 use super::queue::Ended;
 use super::report::{Reported, report};
@@ -62,6 +62,7 @@ pub(super) async fn reconcile(context: &Context, name: &str) -> Ended {
     };
     let Some(plan) = trace::plan().in_scope(|| domain_plan(&context.world(), name)) else {
         context.memory().forget(&pass.unit);
+        context.memory().outdated.forget(&pass.unit);
         return Ended::Done;
     };
     if plan.clean_up {
@@ -93,7 +94,7 @@ impl Pass<'_> {
     async fn finalizers(&self, change: impl FnOnce(&mut Vec<String>)) -> Result<(), Error> {
         let Some(domain) = self.context.world().domain(self.name).cloned() else { return Ok(()) };
         let api = Api::<TrustDomain>::all(self.context.client.clone());
-        set_finalizers(self.context, &self.unit, &api, domain.as_ref(), change).await
+        Ok(set_finalizers(self.context, &self.unit, &api, domain.as_ref(), change).await?)
     }
 
     async fn authority(&mut self, step: &AuthorityStep) -> Result<(), Error> {
@@ -325,7 +326,7 @@ impl Pass<'_> {
             Ok(Reported::Unchanged | Reported::Written) => {}
             Ok(Reported::Nowhere) => return Ended::Done,
             Err(error) => {
-                warn!(trust_domain = self.name, %error, "the status could not be written and is tried again");
+                tell(&error, "the status could not be written and is tried again");
                 return Ended::Failed;
             }
         }

@@ -5,7 +5,6 @@ use kube::{Api, ResourceExt};
 use ringfence_core::world::Unit;
 
 use super::context::Context;
-use super::error::Error;
 use super::report::{Declared, without_managers};
 use super::write::MANAGER;
 
@@ -19,7 +18,7 @@ pub(super) async fn set_finalizers<K: Declared>(
     api: &Api<K>,
     object: &K,
     change: impl FnOnce(&mut Vec<String>),
-) -> Result<(), Error> {
+) -> kube::Result<()> {
     let mut finalizers = object.finalizers().to_vec();
     change(&mut finalizers);
     let patch = serde_json::json!({"metadata": {
@@ -32,6 +31,6 @@ pub(super) async fn set_finalizers<K: Declared>(
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }

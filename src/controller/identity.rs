@@ -19,7 +19,7 @@ use ringfence_core::plan::{
     refused_step, rolls_until, signing_key_secret, suspension_plan,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
-use tracing::{Instrument, warn};
+use tracing::Instrument;
 
 use drift::{is_drift, is_drift_of_key, may_be_contested};
 
@@ -28,7 +28,7 @@ use suspension::lossy_rotation;
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
-use super::error::{Error, write_failed};
+use super::error::{Error, tell, write_failed};
 use super::keystores::unavailable;
 use super::members::Access;
 use super::queue::Ended;
@@ -375,6 +375,7 @@ impl Pass<'_> {
                 memory.edges.remove(self.key);
                 memory.unprogrammed.remove(self.key);
                 memory.forget(&self.unit);
+                memory.outdated.forget(&self.unit);
                 return Ended::Done;
             };
             let plan = identity_plan(&world, self.key, self.now);
@@ -410,7 +411,7 @@ impl Pass<'_> {
             Ok(Reported::Unchanged | Reported::Written) => {}
             Ok(Reported::Nowhere) => return Ended::Done,
             Err(error) => {
-                warn!(identity = %self.key, %error, "the status could not be written and is tried again");
+                tell(&error, "the status could not be written and is tried again");
                 return Ended::Failed;
             }
         }

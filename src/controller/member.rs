@@ -6,10 +6,11 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use ringfence_core::api::Reason;
 use ringfence_core::plan::{MemberStep, Step, is_entered, member_step};
 use ringfence_core::world::{Change, MEMBER_BINDING, NamespacedName, Unit};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::contest::{Output, contested};
 use super::context::Context;
+use super::error::{said, tell};
 use super::queue::Ended;
 use super::write::{Written, delete, write};
 
@@ -75,10 +76,11 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
             Ended::Done
         }
         Err(error) => {
-            warn!(namespace, %error, "the operator's RoleBinding could not be written and is tried again");
+            tell(&error, "the operator's RoleBinding could not be written and is tried again");
             let why = format!(
-                "RoleBinding {} can't be written, so that nothing else is: {error}; it is tried again",
-                output.1
+                "RoleBinding {} can't be written, so that nothing else is: {}; it is tried again",
+                output.1,
+                said(&error)
             );
             refuse(context, namespace, why);
             Ended::Failed
