@@ -272,6 +272,9 @@ impl Pass<'_> {
                 }
                 self.context.fold_own(&self.unit, [Change::ConfigMap(key, Some((&written).into()))]);
                 self.note_in_place(&output);
+                // Someone on the way may have changed it.
+                let kept = domain_plan(&self.context.world(), self.name).map(|plan| plan.trust);
+                self.failed |= matches!(kept, Some(Step::Write { .. }));
             }
             Written::Found(found) => {
                 self.context.fold_found(&self.unit, Change::ConfigMap(key, Some((&found).into())));

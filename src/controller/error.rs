@@ -81,7 +81,7 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
-    struct Nested(&'static str, #[source] Option<Box<Nested>>);
+    struct Nested(&'static str, #[source] Option<Box<Self>>);
 
     #[test]
     fn a_cause_that_was_said_already_is_not_said_again() {

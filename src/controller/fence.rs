@@ -75,6 +75,7 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
             }
         }
     };
+    let written = matches!(change, Some(Change::NetworkPolicy(_, Some(_))));
     let good = change.is_some() && reason != Reason::DriftCorrected;
     context.fold_own(&unit, change);
     note_in_place(context, &unit, &output);
@@ -85,7 +86,9 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
         context.events.warning(object.as_ref(), reason, note).await;
     }
     context.queue.add(object.metadata.name.clone().map(Unit::Domain));
-    Ended::Done
+    // Someone on the way may have changed it.
+    let FenceStep { step, .. } = fence_step(&context.world(), namespace);
+    if written && matches!(step, Step::Write { .. }) { Ended::Failed } else { Ended::Done }
 }
 
 /// Whether someone is fighting over the baseline of a namespace, and until when it is left alone.

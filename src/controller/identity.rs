@@ -44,6 +44,8 @@ struct Pass<'a> {
     now: Timestamp,
     outcome: Outcome,
     failed: bool,
+    /// Whether an output was written.
+    wrote: bool,
     /// When to look again although nothing failed.
     again: Option<Timestamp>,
     events: Vec<(Reason, String)>,
@@ -58,6 +60,7 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         now: context.clock.now(),
         outcome: Outcome::default(),
         failed: false,
+        wrote: false,
         again: None,
         events: Vec::new(),
     };
@@ -307,6 +310,7 @@ impl Pass<'_> {
         match written {
             Written::Done(object) => {
                 self.context.fold_own(&self.unit, [change(key.clone(), &object)]);
+                self.wrote = true;
                 return true;
             }
             Written::Found(object) => {
@@ -419,6 +423,8 @@ impl Pass<'_> {
             (true, ..) => Ended::Failed,
             (_, Some(again), _) => Ended::At(again),
             (.., false) if self.context.clock.skew().is_some() => Ended::After(SKEW_PAUSE),
+            // What is stored is not what was sent: someone on the way changes it, and nothing tells when that ends.
+            (.., false) if self.wrote => Ended::Failed,
             _ => self.until_renewal(),
         }
     }

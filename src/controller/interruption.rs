@@ -29,9 +29,12 @@ impl Repeats {
     }
 }
 
-/// The interruptions of all watches, by kind.
+/// The interruptions of all watches.
 #[derive(Debug, Default)]
-pub(super) struct Interruptions(BTreeMap<&'static str, Repeats>);
+pub(super) struct Interruptions {
+    by_kind: BTreeMap<&'static str, Repeats>,
+    behind: Repeats,
+}
 
 impl Interruptions {
     /// Tells why a watch was interrupted, if that is news.
@@ -47,9 +50,14 @@ impl Interruptions {
         if outage {
             return debug!(kind, error, "the watch was interrupted and is resumed");
         }
-        // A version in the text would make news of each one.
-        let text = if code == 410 { "410" } else { &error };
-        if !self.0.entry(kind).or_default().is_news(text) {
+        if code == 410 {
+            // After a restart of the API server all of them are.
+            if self.behind.is_news("") {
+                info!("watches fell too far behind: what they are about is listed anew");
+            }
+            return;
+        }
+        if !self.by_kind.entry(kind).or_default().is_news(&error) {
             return;
         }
         match code {
@@ -57,7 +65,6 @@ impl Interruptions {
                 kind,
                 "the API server does not know this kind: install its CustomResourceDefinition, as the chart or ringfence crds has it; it is asked again"
             ),
-            410 => info!(kind, "the watch fell too far behind: everything is listed anew"),
             403 => warn!(
                 kind,
                 error,

@@ -69,11 +69,14 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
     };
     match done {
         Ok(change) => {
+            let written = matches!(change, Some(Change::RoleBinding(_, Some(_))));
             context.members.forget_refusal(namespace);
             context.fold_own(&unit, change);
             context.members.look(&context.world(), namespace);
             note_in_place(context, &unit, &output);
-            Ended::Done
+            // Someone on the way may have changed it.
+            let MemberStep { step, .. } = member_step(&context.world(), namespace);
+            if written && matches!(step, Step::Write { .. }) { Ended::Failed } else { Ended::Done }
         }
         Err(error) => {
             tell(&error, "the operator's RoleBinding could not be written and is tried again");

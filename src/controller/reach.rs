@@ -170,3 +170,79 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// Answers with a status and a `Retry-After` each; after the last one it is silent.
+    struct Scripted(VecDeque<(u16, &'static str)>);
+
+    impl Service<Request<()>> for Scripted {
+        type Response = Response<()>;
+        type Error = BoxError;
+        type Future = BoxFuture<'static, Result<Response<()>, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            let Some((status, after)) = self.0.pop_front() else { return Box::pin(std::future::pending()) };
+            let mut answer = Response::builder().status(status);
+            if !after.is_empty() {
+                answer = answer.header(RETRY_AFTER, after);
+            }
+            Box::pin(async move { Ok(answer.body(()).unwrap()) })
+        }
+    }
+
+    async fn ask(client: &mut Reaching<Scripted>) -> Result<u16, BoxError> {
+        poll_fn(|context| client.poll_ready(context)).await?;
+        Ok(client.call(Request::new(())).await?.status().as_u16())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_before_the_time_that_was_asked_for_and_that_is_a_minute_at_most() {
+        let cases = [
+            ("seven seconds", (429, "7"), 7),
+            ("none", (429, ""), 0),
+            ("an hour", (503, "3600"), 60),
+            ("more than there is", (503, "18446744073709551615"), 60),
+            ("a date", (503, "Wed, 21 Oct 2026 07:28:00 GMT"), 0),
+            ("said of something that is there", (200, "7"), 0),
+            ("said of one object", (404, "7"), 0),
+        ];
+        for (case, first, seconds) in cases {
+            let mut client = Reach::default().layer(Scripted([first, (200, "")].into()));
+            assert_eq!(ask(&mut client).await.unwrap(), first.0);
+            let asked = Instant::now();
+            assert_eq!(ask(&mut client).await.unwrap(), 200);
+            assert_eq!(asked.elapsed().as_secs(), seconds, "{case}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_nobody_answers_ends() {
+        let mut client = Reach::default().layer(Scripted([].into()));
+        let asked = Instant::now();
+        assert_eq!(ask(&mut client).await.unwrap_err().to_string(), "the API server did not answer within 70s");
+        assert_eq!(asked.elapsed(), LONGEST_ANSWER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_news_once_and_one_soon_after_it_is_not() {
+        let reach = Reach::default();
+        let news = || [(); 3].map(|()| reach.is_news());
+        assert_eq!(news(), [true, false, false]);
+        reach.is_back();
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(news(), [false, false, false]);
+        reach.is_back();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(news(), [true, false, false]);
+    }
+}

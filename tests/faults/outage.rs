@@ -109,7 +109,7 @@ async fn what_happened_while_a_watch_was_too_far_behind_is_made_up_for() {
     operator.signal("CONT");
     wait_for(&files, "callee-trust", "not name the caller any more", |object| !callers(object)).await;
     story.wait_identity(&trust.namespace, "late", "become ready", is_ready).await;
-    section("A watch fell too far behind").is_what_they_say(&[operator.log()]);
+    section("Watches fell too far behind").is_what_they_say(&[operator.log()]);
     for (secret, writes) in [("late-tls", 1), ("callee-tls", 0), ("caller-tls", 0)] {
         let object = format!("{}/{secret}", trust.namespace);
         assert_eq!(history.writes_to("secrets", &object), writes, "{secret}");

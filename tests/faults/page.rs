@@ -41,9 +41,9 @@ impl Section {
         }
     }
 
-    /// Whether one of the lines holds the first quote.
-    pub fn has_begun(&self, text: &str) -> bool {
-        text.lines().flat_map(spoken).any(|line| holds(&line, self.quotes[0]))
+    /// Demands that the section quotes nothing, where nothing can be said.
+    pub fn is_silent(&self) {
+        assert!(self.quotes.is_empty(), "{self:?}");
     }
 }
 

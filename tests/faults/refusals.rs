@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::begin::{Room, apply, is_ready, pair};
 use crate::page::section;
 use crate::support::{
-    Bystanders, History, Replica, Story, Write, condition, config_map, event_reasons, eventually, identity,
-    in_namespace, wait_for, writes_since,
+    Bystanders, History, Replica, Story, Trust, Write, condition, event_reasons, eventually, identity, in_namespace,
+    wait_for, writes_since,
 };
 
 static ROOM: Room = Room::new();
@@ -98,7 +98,7 @@ fn third_party(kind: &str, name: &str, namespace: &str, mut spec: Value) -> [Val
 async fn in_force(story: &Story, namespace: &str, probe: impl Fn(&kube::Result<ConfigMap>) -> bool) {
     let client = story.cluster.client_of(OPERATOR_USER, &[]).await;
     let api = Api::<ConfigMap>::namespaced(client, namespace);
-    let object: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "probe"}})).unwrap();
+    let object: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "probe"}, "data": {"a": "b"}})).unwrap();
     let params = kube::api::PostParams { dry_run: true, ..Default::default() };
     eventually("the third party's rule is in force", async || probe(&api.create(&params, &object).await).then_some(()))
         .await;
@@ -120,9 +120,7 @@ async fn what_a_third_partys_policy_refuses_is_said_in_its_words_and_written_onc
     let message = fails(&story, &trust.namespace, "late", "cost-center").await;
     section("Someone's admission policy refuses what Ringfence writes").is_what_they_say(&[message, operator.log()]);
     assert!(tried(&story, since, "secrets", &trust.namespace) <= 6, "it does not pause");
-    for object in &objects {
-        remove(&story, object);
-    }
+    objects.iter().for_each(|object| remove(&story, object));
     story.wait_identity(&trust.namespace, "late", "become ready", is_ready).await;
 }
 
@@ -158,27 +156,62 @@ async fn a_webhook_that_is_down_is_named_and_when_it_goes_everything_is_written(
     story.wait_identity(&trust.namespace, "late", "become ready", is_ready).await;
 }
 
+/// A third party that changes everything that the operator writes in a namespace.
+async fn mutate(story: &Story, namespace: &str, patch: &str, shows: impl Fn(&ConfigMap) -> bool) -> [Value; 2] {
+    let name = format!("{}.example.com", story.name);
+    let spec = json!({
+        "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
+    });
+    let objects = third_party("MutatingAdmissionPolicy", &name, namespace, spec);
+    objects.iter().for_each(|object| apply(story, object));
+    in_force(story, namespace, |created| created.as_ref().is_ok_and(&shows)).await;
+    objects
+}
+
+/// How often something about an identity was written since a line of the audit log.
+fn written(story: &Story, since: usize, resource: &str, identity: &str) -> usize {
+    let (writes, _) = writes_since(story.cluster, since);
+    writes.iter().filter(|write| write.resource == resource && write.object.contains(identity)).count()
+}
+
 #[tokio::test]
-async fn whoever_changes_each_of_our_writes_is_no_match_for_a_war() {
+async fn a_label_that_a_third_party_adds_is_let_be() {
+    let (story, _turn) = ROOM.begin("labelled").await;
+    let operator = Replica::start(story.cluster, 30);
+    operator.leads().await;
+    let trust = pair(&story, "shop").await;
+    let since = lines(&story);
+    let patch = r#"[JSONPatch{op: "add", path: "/metadata/annotations", value: {"example.com/seen": "yes"}}]"#;
+    let seen = |object: &ConfigMap| object.annotations().contains_key("example.com/seen");
+    let objects = mutate(&story, &trust.namespace, patch, seen).await;
+    story.ready_identity(&trust.namespace, "late", json!({"signingKey": {}})).await;
+    let late = config(&story, &trust.namespace, "late-trust").await;
+    assert!(seen(&late), "{late:?}");
+    story.ready_identity(&trust.namespace, "later", json!({})).await;
+    for resource in ["secrets", "configmaps", "networkpolicies"] {
+        let count = written(&story, since, resource, &format!("{}/late", trust.namespace));
+        assert!(count <= 6, "{count} writes to {resource}");
+    }
+    objects.iter().for_each(|object| remove(&story, object));
+}
+
+async fn config(story: &Story, namespace: &str, name: &str) -> ConfigMap {
+    in_namespace::<ConfigMap>(story, namespace).get(name).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_changes_the_content_of_each_write_finds_no_enemy_for_a_war() {
     let (story, _turn) = ROOM.begin("mutated").await;
     let operator = Replica::start(story.cluster, 30);
     operator.leads().await;
     let trust = pair(&story, "shop").await;
     let bystanders = Bystanders::in_namespace(&story, &story.trust("other", json!({})).await.namespace).await;
     let since = lines(&story);
-    let name = format!("{}.example.com", story.name);
-    let added = json!({
-        "reinvocationPolicy": "Never",
-        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {
-            "expression": "Object{metadata: Object.metadata{labels: {\"example.com/team\": \"a\"}}}"
-        }}],
-    });
-    let objects = third_party("MutatingAdmissionPolicy", &name, &trust.namespace, added);
-    objects.iter().for_each(|object| apply(&story, object));
-    in_force(&story, &trust.namespace, |created| {
-        created.as_ref().is_ok_and(|created| created.labels().contains_key("example.com/team"))
-    })
-    .await;
+    // Valid base64, for Secrets.
+    let patch = r#"has(object.data) ? [JSONPatch{op: "add", path: "/data/intruder", value: "aGVsbG8="}] : []"#;
+    let with_data = |object: &ConfigMap| object.data.as_ref().is_some_and(|data| data.contains_key("intruder"));
+    let objects = mutate(&story, &trust.namespace, patch, with_data).await;
     story.create::<ServiceIdentity>(&trust.namespace, identity("late", json!({"signingKey": {}}))).await;
     let contested = story
         .wait_identity(&trust.namespace, "late", "say that it is contested", |object| {
@@ -191,23 +224,49 @@ async fn whoever_changes_each_of_our_writes_is_no_match_for_a_war() {
     // Whoever comes after it is served; nothing more is written about it meanwhile.
     let history = History::begin(story.cluster);
     story.ready_identity(&story.trust("after", json!({})).await.namespace, "after", json!({})).await;
-    let late = |write: &&Write| write.object.contains(&format!("{}/late", trust.namespace));
-    let still: Vec<Write> = history.writes().iter().filter(late).cloned().collect();
+    let name = format!("{}/late", trust.namespace);
+    let still: Vec<Write> = history.writes().into_iter().filter(|write| write.object.contains(&name)).collect();
     assert!(still.len() <= 2, "a war goes on: {still:#?}");
-    let (writes, _) = writes_since(story.cluster, since);
-    for resource in ["secrets", "configmaps", "networkpolicies", "serviceidentities/status"] {
-        let count = writes.iter().filter(|write| write.resource == resource).filter(late).count();
+    for (resource, most) in
+        [("secrets", 14), ("configmaps", 7), ("networkpolicies", 1), ("serviceidentities/status", 10)]
+    {
+        let count = written(&story, since, resource, &name);
         eprintln!("{count} writes to {resource}");
-        assert!(count <= 16, "{count} writes to {resource}");
+        assert!(count <= most, "{count} writes to {resource}");
     }
     let log = operator.log();
     let told = log.lines().filter(|line| line.contains("late")).count();
     assert!(told <= 20, "{told} lines: {log}");
-    bystanders.are_untouched(&story).await;
-    for object in &objects {
-        remove(&story, object);
-    }
-    // The certificate was issued once: a label is no reason for another.
-    let issued = log.lines().filter(|line| line.contains("issued") && line.contains("late")).count();
+    // An extra file is no reason for another certificate.
+    let issued =
+        log.lines().filter(|line| line.contains("issued the certificate") && line.contains("/sa/late")).count();
     assert_eq!(issued, 1, "{log}");
+    assert!(!log.contains("issued a new certificate"), "{log}");
+    bystanders.are_untouched(&story).await;
+    objects.iter().for_each(|object| remove(&story, object));
+}
+
+#[tokio::test]
+async fn a_fence_that_a_third_party_opens_at_each_write_is_contested_on_the_domain() {
+    let (story, _turn) = ROOM.begin("opened").await;
+    let operator = Replica::start(story.cluster, 30);
+    operator.leads().await;
+    let Trust { domain, namespace } = story.trust("shop", json!({})).await;
+    let fences = in_namespace::<NetworkPolicy>(&story, &namespace);
+    wait_for(&fences, "ringfence-baseline", "be written", |_| true).await;
+    let since = lines(&story);
+    let patch = r#"has(object.data) ? [JSONPatch{op: "add", path: "/data/intruder", value: "aGVsbG8="}]
+        : [JSONPatch{op: "replace", path: "/spec/policyTypes", value: ["Ingress"]}]"#;
+    let intruder = |object: &ConfigMap| object.data.as_ref().is_some_and(|data| data.contains_key("intruder"));
+    let objects = mutate(&story, &namespace, patch, intruder).await;
+    fences.delete("ringfence-baseline", &DeleteParams::default()).await.unwrap();
+    let contested = story
+        .wait_domain(&domain, "say that it is contested", |object| condition(object, "Contested").0 == "True")
+        .await;
+    let message = condition(&contested, "Contested").2;
+    assert!(message.contains(&format!("NetworkPolicy {namespace}/ringfence-baseline")), "{message}");
+    assert_eq!(condition(&contested, "Ready").0, "False");
+    let count = written(&story, since, "networkpolicies", &namespace);
+    assert!(count <= 7, "{count} writes");
+    objects.iter().for_each(|object| remove(&story, object));
 }
