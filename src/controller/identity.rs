@@ -1,6 +1,7 @@
 //! Reconciling a ServiceIdentity: its Secrets, its ConfigMap, its NetworkPolicy, its status.
 
 mod drift;
+mod renewal;
 mod suspension;
 mod tls_secret;
 
@@ -13,10 +14,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use ringfence_core::api::{CertificateAlgorithm, ConditionType, Reason, ServiceIdentity};
 use ringfence_core::jwt::{SigningKey, key_algorithm, rewrite_signing_key_secret, signing_key_secret_data};
-use ringfence_core::pki::{PrivateKey, SecretData, next_renewal};
+use ringfence_core::pki::{PrivateKey, SecretData};
 use ringfence_core::plan::{
     CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, may_go, name_taken,
-    refused_step, rolls_until, signing_key_secret, suspension_plan,
+    refused_step, signing_key_secret, suspension_plan,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
 use tracing::Instrument;
@@ -477,18 +478,6 @@ impl Pass<'_> {
                 self.context.world().judged_of(self.key).map(|judged| Unit::Policy(judged.key.clone())).collect();
             self.context.queue.add(policies);
         }
-    }
-
-    fn until_renewal(&self) -> Ended {
-        let world = self.context.world();
-        let rolled = world.service_identity(self.key).and_then(|object| rolls_until(object));
-        let rolled = rolled.filter(|until| *until > self.now);
-        let renewal = world.identity(self.key).and_then(|identity| {
-            let found = world.secret(&NamespacedName::new(self.key.namespace.clone(), identity.tls_secret.clone()))?;
-            let SecretFacts::Certificate(Ok(facts)) = &found.content else { return None };
-            next_renewal(facts, world.generations(&identity.domain)?, &identity.uid)
-        });
-        renewal.into_iter().chain(rolled).min().map_or(Ended::Done, Ended::At)
     }
 }
 

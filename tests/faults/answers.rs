@@ -59,7 +59,7 @@ async fn an_api_server_that_asks_to_come_back_later_is_left_alone_until_then() {
     after.retain(|name, _| !name.contains("late"));
     assert_eq!(after, before);
     let log = operator.log();
-    section("The API server takes no requests").is_what_they_say(&[log.clone()]);
+    section("The API server takes no requests").is_what_they_say(std::slice::from_ref(&log));
     assert_eq!(log.matches("takes no requests now").count(), 1, "{log}");
 }
 

@@ -41,7 +41,7 @@ async fn an_outage_that_the_lease_outlasts_is_told_once_and_is_over_by_itself() 
     let log = operator.log();
     let told: Vec<&str> = log.lines().skip(lines).filter(|line| !line.contains("late")).collect();
     assert!(told.len() <= 12, "{} lines about one outage: {told:#?}", told.len());
-    section("The API server can't be reached").is_what_they_say(&[log.clone()]);
+    section("The API server can't be reached").is_what_they_say(std::slice::from_ref(&log));
     assert_eq!(log.matches("everything waits").count(), 1, "{told:#?}");
     let mut after = versions(&story, &trust.namespace).await;
     after.retain(|name, _| !name.contains("late"));
