@@ -59,7 +59,7 @@ async fn an_older_kind_that_drops_fields_is_told_of_and_makes_no_endless_work() 
         let count = known.len();
         known.retain(|field, _| !fields.contains(&field.as_str()));
         assert!(known.len() < count, "{plural} has none of {fields:?}");
-        story.cluster.cluster().kubectl(&["replace", "--filename", &file(&older)]).unwrap();
+        replace(&story, &older);
     }
     let operator = Replica::start(story.cluster, 30);
     operator.leads().await;
@@ -83,7 +83,7 @@ async fn an_older_kind_that_drops_fields_is_told_of_and_makes_no_endless_work() 
     drop(operator);
     // With the kinds that belong to it, one that starts tells all.
     for plural in ["serviceidentities", "accesspolicies"] {
-        story.cluster.cluster().kubectl(&["replace", "--filename", &file(&definition(plural))]).unwrap();
+        replace(&story, &definition(plural));
     }
     let operator = Replica::start(story.cluster, 30);
     operator.leads().await;
@@ -92,9 +92,9 @@ async fn an_older_kind_that_drops_fields_is_told_of_and_makes_no_endless_work() 
     assert!(!operator.log().contains("only a part of the status"), "{}", operator.log());
 }
 
-/// A file with an object, which stays as long as the process.
-fn file(object: &Value) -> String {
-    let (_, path) = tempfile::NamedTempFile::new().unwrap().keep().unwrap();
-    fs::write(&path, object.to_string()).unwrap();
-    path.display().to_string()
+/// Puts a kind in the place of the one that is installed.
+fn replace(story: &Story, definition: &Value) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), definition.to_string()).unwrap();
+    story.cluster.cluster().kubectl(&["replace", &format!("--filename={}", file.path().display())]).unwrap();
 }
