@@ -28,6 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::LogFormat;
+use crate::controller::chain;
 
 /// How long a collector may take for one batch of spans.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,7 +54,7 @@ impl Drop for Log {
 /// When the filter or the endpoint can't be read. That can be logged all the same.
 pub(super) fn start(format: LogFormat, for_people: bool, filter: &str, otlp_endpoint: Option<&str>) -> Result<Log> {
     let endpoint = otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
-    let read = || Ok((read(filter, for_people)?, endpoint.map(provider).transpose()?));
+    let read = || Ok((read(filter)?, endpoint.map(provider).transpose()?));
     let (filter, provider, wrong) = match read() {
         Ok((filter, provider)) => (filter, provider, None),
         Err(error) => (EnvFilter::new("error"), None, Some(error)),
@@ -63,11 +64,10 @@ pub(super) fn start(format: LogFormat, for_people: bool, filter: &str, otlp_endp
     wrong.map_or(Ok(Log(provider)), Err)
 }
 
-fn read(text: &str, for_people: bool) -> Result<EnvFilter> {
+fn read(text: &str) -> Result<EnvFilter> {
     let filter = EnvFilter::try_new(text).with_context(|| format!("--log {text:?} is not a filter"))?;
-    // The client's own complaints say less than the sentence that such a verb ends with.
-    let quiet = for_people && !text.contains("kube");
-    Ok(if quiet { filter.add_directive("kube_client=off".parse()?) } else { filter })
+    // The client complains of each failed attempt; what we say of it is a sentence, and said once.
+    Ok(if text.contains("kube") { filter } else { filter.add_directive("kube=off".parse()?) })
 }
 
 /// Lines on standard error.
@@ -152,12 +152,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> Sender<C> {
         };
         tokio::time::timeout(TIMEOUT, answer).await?
     }
-}
-
-/// An error with all its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[async_trait]

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use jiff::SignedDuration;
 use kube::Config;
+use ringfence_core::pki::is_dns_label;
 use ringfence_core::world::Settings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use crate::controller::{self, Candidate, LONGEST_LEASE};
 #[derive(Debug, Args)]
 pub(super) struct Operator {
     /// Namespace of the operator: CA Secrets, and everything that a TrustDomain names, lie in it.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "ringfence-system")]
+    #[arg(long, env = "POD_NAMESPACE", default_value = "ringfence-system", value_parser = namespace)]
     namespace: String,
     #[command(flatten)]
     cluster: Cluster,
@@ -55,7 +56,7 @@ fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
 #[derive(Debug, Args)]
 pub(super) struct Cluster {
     /// DNS domain of the cluster.
-    #[arg(long, default_value = "cluster.local")]
+    #[arg(long, default_value = "cluster.local", value_parser = cluster_domain)]
     pub(super) cluster_domain: String,
     /// The cluster's own address ranges (pods, Services, nodes), in place of those detected. May be given several times.
     #[arg(long = "cluster-cidr")]
@@ -74,6 +75,17 @@ impl Cluster {
             node_local_dns: (!self.node_local_dns.is_empty()).then(|| self.node_local_dns.iter().copied().collect()),
         }
     }
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let wrong = || "a namespace's name has lower-case letters, digits and '-', and at most 63 of them".to_owned();
+    is_dns_label(text).then(|| text.to_owned()).ok_or_else(wrong)
+}
+
+fn cluster_domain(text: &str) -> Result<String, String> {
+    let wrong = || "expected a DNS name without a dot at its end, such as cluster.local".to_owned();
+    let fits = text.len() <= 253 && text.split('.').all(is_dns_label);
+    fits.then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 /// A duration of the Lease.

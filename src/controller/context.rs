@@ -15,6 +15,7 @@ use super::contest::{Contests, Output};
 use super::events::Events;
 use super::members::Members;
 use super::metrics::Metrics;
+use super::outdated::Outdated;
 use super::passwords::Passwords;
 use super::queue::Queue;
 
@@ -48,6 +49,8 @@ pub(super) struct Memory {
     pub(super) in_place: BTreeMap<Unit, BTreeSet<Output>>,
     /// Outputs that someone else keeps changing.
     pub(super) contests: Contests,
+    /// Statuses of which a part is kept.
+    pub(super) outdated: Outdated,
     /// Objects that can't be read, by the plural of their kind, with why.
     pub(super) malformed: BTreeMap<(&'static str, NamespacedName), String>,
 }

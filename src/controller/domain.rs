@@ -13,12 +13,12 @@ use ringfence_core::plan::{
     make_authority, name_taken, with_adopted,
 };
 use ringfence_core::world::{AUTHORITY_SECRET_TYPE, AuthorityFacts, Change, NamespacedName, Problem, Unit};
-use tracing::{Instrument, warn};
+use tracing::Instrument;
 
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
-use super::error::{Error, write_failed};
+use super::error::{Error, tell, write_failed};
 use super::finalizers::{record_authority, set_finalizers};
 use super::queue::Ended;
 use super::report::{Reported, report};
@@ -62,6 +62,7 @@ pub(super) async fn reconcile(context: &Context, name: &str) -> Ended {
     };
     let Some(plan) = trace::plan().in_scope(|| domain_plan(&context.world(), name)) else {
         context.memory().forget(&pass.unit);
+        context.memory().outdated.forget(&pass.unit);
         return Ended::Done;
     };
     if plan.clean_up {
@@ -95,7 +96,7 @@ impl Pass<'_> {
     async fn finalizers(&self, change: impl FnOnce(&mut Vec<String>)) -> Result<(), Error> {
         let Some(domain) = self.context.world().domain(self.name).cloned() else { return Ok(()) };
         let api = Api::<TrustDomain>::all(self.context.client.clone());
-        set_finalizers(self.context, &self.unit, &api, domain.as_ref(), change).await
+        Ok(set_finalizers(self.context, &self.unit, &api, domain.as_ref(), change).await?)
     }
 
     /// Puts the CA on record, planned again since it may be new: before anything hangs on it, so that it is missed when it
@@ -108,7 +109,7 @@ impl Pass<'_> {
         };
         let (Some(domain), Some(id)) = (domain, id) else { return Ok(()) };
         let api = Api::<TrustDomain>::all(self.context.client.clone());
-        record_authority(self.context, &self.unit, &api, domain.as_ref(), &id).await
+        Ok(record_authority(self.context, &self.unit, &api, domain.as_ref(), &id).await?)
     }
 
     async fn authority(&mut self, step: &AuthorityStep) -> Result<(), Error> {
@@ -286,6 +287,9 @@ impl Pass<'_> {
                 }
                 self.context.fold_own(&self.unit, [Change::ConfigMap(key, Some((&written).into()))]);
                 self.note_in_place(&output);
+                // Someone on the way may have changed it.
+                let kept = domain_plan(&self.context.world(), self.name).map(|plan| plan.trust);
+                self.failed |= matches!(kept, Some(Step::Write { .. }));
             }
             Written::Found(found) => {
                 self.context.fold_found(&self.unit, Change::ConfigMap(key, Some((&found).into())));
@@ -340,7 +344,7 @@ impl Pass<'_> {
             Ok(Reported::Unchanged | Reported::Written) => {}
             Ok(Reported::Nowhere) => return Ended::Done,
             Err(error) => {
-                warn!(trust_domain = self.name, %error, "the status could not be written and is tried again");
+                tell(&error, "the status could not be written and is tried again");
                 return Ended::Failed;
             }
         }

@@ -7,6 +7,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use ringfence_core::api::Reason;
 use tracing::{info, warn};
 
+use super::error::tell;
 use super::write::MANAGER;
 
 /// Longest note that the API server takes, in bytes.
@@ -59,7 +60,7 @@ impl Events {
         // A recorder folds events of one reason into the first, with its note, whatever the later ones have to say.
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = recorder.publish(&event, object).await {
-            warn!(kind, namespace, name, %error, "the event could not be published");
+            tell(&error, "the event could not be published");
         }
     }
 }

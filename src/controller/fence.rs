@@ -7,6 +7,7 @@ use ringfence_core::world::{Change, NamespacedName, Problem, Unit};
 
 use super::contest::{Output, contested};
 use super::context::Context;
+use super::error::tell;
 use super::members::Access;
 use super::queue::Ended;
 use super::trace;
@@ -38,7 +39,7 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
                 let note = format!("namespace {namespace} is not fenced any more");
                 (Some(Change::NetworkPolicy(key, None)), Reason::Unfenced, note)
             }
-            Err(error) => return failed(namespace, &error),
+            Err(error) => return failed(&error),
         },
         Step::Write { desired, replaces, drift } => {
             let now = context.clock.now();
@@ -70,10 +71,11 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
                 Ok(Written::Taken) => (None, Reason::NameTaken, taken(&key)),
                 Ok(Written::Conflict) => return Ended::Failed,
                 Ok(Written::Terminating) => return Ended::Done,
-                Err(error) => return failed(namespace, &error),
+                Err(error) => return failed(&error),
             }
         }
     };
+    let written = matches!(change, Some(Change::NetworkPolicy(_, Some(_))));
     let good = change.is_some() && reason != Reason::DriftCorrected;
     context.fold_own(&unit, change);
     note_in_place(context, &unit, &output);
@@ -84,7 +86,9 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
         context.events.warning(object.as_ref(), reason, note).await;
     }
     context.queue.add(object.metadata.name.clone().map(Unit::Domain));
-    Ended::Done
+    // Someone on the way may have changed it.
+    let FenceStep { step, .. } = fence_step(&context.world(), namespace);
+    if written && matches!(step, Step::Write { .. }) { Ended::Failed } else { Ended::Done }
 }
 
 /// Whether someone is fighting over the baseline of a namespace, and until when it is left alone.
@@ -100,7 +104,7 @@ fn note_in_place(context: &Context, unit: &Unit, output: &Output) {
     context.memory().note_in_place(unit, found.then(|| output.clone()).into_iter().collect());
 }
 
-fn failed(namespace: &str, error: &kube::Error) -> Ended {
-    tracing::warn!(namespace, %error, "the fence could not be written and is tried again");
+fn failed(error: &kube::Error) -> Ended {
+    tell(error, "the fence could not be written and is tried again");
     Ended::Failed
 }

@@ -8,7 +8,6 @@ use ringfence_core::world::{AUTHORITY_ANNOTATION, Unit};
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::error::Error;
 use super::report::{Declared, without_managers};
 use super::write::MANAGER;
 
@@ -22,7 +21,7 @@ pub(super) async fn set_finalizers<K: Declared>(
     api: &Api<K>,
     object: &K,
     change: impl FnOnce(&mut Vec<String>),
-) -> Result<(), Error> {
+) -> kube::Result<()> {
     let mut finalizers = object.finalizers().to_vec();
     change(&mut finalizers);
     set_metadata(context, unit, api, object, json!({"finalizers": finalizers})).await
@@ -38,7 +37,7 @@ pub(super) async fn record_authority(
     api: &Api<TrustDomain>,
     domain: &TrustDomain,
     id: &str,
-) -> Result<(), Error> {
+) -> kube::Result<()> {
     set_metadata(context, unit, api, domain, json!({"annotations": {AUTHORITY_ANNOTATION: id}})).await
 }
 
@@ -48,7 +47,7 @@ async fn set_metadata<K: Declared>(
     api: &Api<K>,
     object: &K,
     mut metadata: Value,
-) -> Result<(), Error> {
+) -> kube::Result<()> {
     metadata["uid"] = json!(object.uid());
     metadata["resourceVersion"] = json!(object.resource_version());
     let patch = json!({"metadata": metadata});
@@ -59,6 +58,6 @@ async fn set_metadata<K: Declared>(
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }

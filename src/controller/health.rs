@@ -22,6 +22,8 @@ pub struct Health(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     is_ready: bool,
+    /// What it is not ready for want of.
+    waits_for: String,
     /// When something was done about the Lease last, and how soon it must be again.
     beat: Option<(Instant, Duration)>,
     /// The clock that it issues by, once it leads.
@@ -29,6 +31,17 @@ struct State {
 }
 
 impl Health {
+    /// The first lists of these kinds are still awaited; if none are, those of the namespaces that it has rights in.
+    pub(super) fn waits_for(&self, kinds: &[&str]) {
+        let mut kinds = kinds.to_vec();
+        kinds.sort_unstable();
+        kinds.dedup();
+        self.state().waits_for = match kinds[..] {
+            [] => "not everything in the namespaces of TrustDomains is listed yet".to_owned(),
+            _ => format!("not listed yet: {}", kinds.join(", ")),
+        };
+    }
+
     /// Every watch has told all there is.
     pub(super) fn set_ready(&self) {
         self.state().is_ready = true;
@@ -89,7 +102,9 @@ impl Health {
             async move { answer(complaint) }
         };
         let ready = move || {
-            let listing = (!self.is_ready()).then(|| "listing".to_owned());
+            let state = self.state();
+            let listing = (!state.is_ready).then(|| state.waits_for.clone());
+            drop(state);
             async move { answer(listing) }
         };
         let router = Router::new().route("/livez", get(live)).route("/readyz", get(ready));

@@ -1,6 +1,7 @@
 //! Reconciling a ServiceIdentity: its Secrets, its ConfigMap, its NetworkPolicy, its status.
 
 mod drift;
+mod renewal;
 mod suspension;
 mod tls_secret;
 
@@ -13,13 +14,13 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use ringfence_core::api::{CertificateAlgorithm, ConditionType, Reason, ServiceIdentity};
 use ringfence_core::jwt::{SigningKey, key_algorithm, rewrite_signing_key_secret, signing_key_secret_data};
-use ringfence_core::pki::{PrivateKey, SecretData, next_renewal};
+use ringfence_core::pki::{PrivateKey, SecretData};
 use ringfence_core::plan::{
     CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, may_go, name_taken,
-    refused_step, rolls_until, signing_key_secret, suspension_plan,
+    refused_step, signing_key_secret, suspension_plan,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
-use tracing::{Instrument, warn};
+use tracing::Instrument;
 
 use drift::{is_drift, is_drift_of_key, may_be_contested, put_right};
 
@@ -28,7 +29,7 @@ use suspension::lossy_rotation;
 use super::clock::SKEW_PAUSE;
 use super::contest::{Output, contested};
 use super::context::Context;
-use super::error::{Error, write_failed};
+use super::error::{Error, tell, write_failed};
 use super::keystores::unavailable;
 use super::members::Access;
 use super::queue::Ended;
@@ -44,6 +45,8 @@ struct Pass<'a> {
     now: Timestamp,
     outcome: Outcome,
     failed: bool,
+    /// Whether an output was written.
+    wrote: bool,
     /// When to look again although nothing failed.
     again: Option<Timestamp>,
     events: Vec<(Reason, String)>,
@@ -58,6 +61,7 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         now: context.clock.now(),
         outcome: Outcome::default(),
         failed: false,
+        wrote: false,
         again: None,
         events: Vec::new(),
     };
@@ -307,6 +311,7 @@ impl Pass<'_> {
         match written {
             Written::Done(object) => {
                 self.context.fold_own(&self.unit, [change(key.clone(), &object)]);
+                self.wrote = true;
                 return true;
             }
             Written::Found(object) => {
@@ -375,6 +380,7 @@ impl Pass<'_> {
                 memory.edges.remove(self.key);
                 memory.unprogrammed.remove(self.key);
                 memory.forget(&self.unit);
+                memory.outdated.forget(&self.unit);
                 return Ended::Done;
             };
             let plan = identity_plan(&world, self.key, self.now);
@@ -410,7 +416,7 @@ impl Pass<'_> {
             Ok(Reported::Unchanged | Reported::Written) => {}
             Ok(Reported::Nowhere) => return Ended::Done,
             Err(error) => {
-                warn!(identity = %self.key, %error, "the status could not be written and is tried again");
+                tell(&error, "the status could not be written and is tried again");
                 return Ended::Failed;
             }
         }
@@ -418,6 +424,8 @@ impl Pass<'_> {
             (true, ..) => Ended::Failed,
             (_, Some(again), _) => Ended::At(again),
             (.., false) if self.context.clock.skew().is_some() => Ended::After(SKEW_PAUSE),
+            // What is stored is not what was sent: someone on the way changes it, and nothing tells when that ends.
+            (.., false) if self.wrote => Ended::Failed,
             _ => self.until_renewal(),
         }
     }
@@ -470,17 +478,5 @@ impl Pass<'_> {
                 self.context.world().judged_of(self.key).map(|judged| Unit::Policy(judged.key.clone())).collect();
             self.context.queue.add(policies);
         }
-    }
-
-    fn until_renewal(&self) -> Ended {
-        let world = self.context.world();
-        let rolled = world.service_identity(self.key).and_then(|object| rolls_until(object));
-        let rolled = rolled.filter(|until| *until > self.now);
-        let renewal = world.identity(self.key).and_then(|identity| {
-            let found = world.secret(&NamespacedName::new(self.key.namespace.clone(), identity.tls_secret.clone()))?;
-            let SecretFacts::Certificate(Ok(facts)) = &found.content else { return None };
-            next_renewal(facts, world.generations(&identity.domain)?, &identity.uid)
-        });
-        renewal.into_iter().chain(rolled).min().map_or(Ended::Done, Ended::At)
     }
 }

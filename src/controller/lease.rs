@@ -14,13 +14,16 @@ use kube::api::{ListParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
+use super::backoff::Pauses;
 use super::clock::Clock;
+use super::error::{chain, said};
 use super::events::instance;
 use super::gate::Gate;
 use super::health::Health;
+use super::interruption::Repeats;
 use super::write::MANAGER;
 
 /// Longest duration of a Lease: whatever one says, nobody waits for it longer than this after its last renewal.
@@ -80,7 +83,7 @@ pub enum Lost {
 enum Failed {
     #[error("there was no answer in time")]
     Late(#[from] Elapsed),
-    #[error(transparent)]
+    #[error("{}", said(.0))]
     Refused(#[from] kube::Error),
 }
 
@@ -149,6 +152,8 @@ pub(super) struct Lease {
     seen: Option<Seen>,
     /// When the last renewal was asked for.
     renewed: Instant,
+    /// What was told last of its failures.
+    told: Repeats,
 }
 
 impl Lease {
@@ -161,14 +166,25 @@ impl Lease {
         health: Health,
     ) -> Self {
         let api = Api::<Object>::namespaced(client, namespace);
-        let watch = watcher::watch_object(api.clone(), MANAGER).default_backoff().boxed();
-        health.expect_beats(candidate.duration);
-        Self { candidate, api, watch, clock, gate, health, seen: None, renewed: Instant::now() }
+        let watch = watcher::watch_object(api.clone(), MANAGER).backoff(Pauses::default()).boxed();
+        Self {
+            candidate,
+            api,
+            watch,
+            clock,
+            gate,
+            health,
+            seen: None,
+            renewed: Instant::now(),
+            told: Repeats::default(),
+        }
     }
 
     /// Follows until the Lease is ours.
     pub(super) async fn claim(&mut self) {
         let (mut not_before, mut followed) = (Instant::now(), None);
+        // Not before: until everything is listed, nothing is to be done about it, however long the API server is away.
+        self.health.expect_beats(self.candidate.duration);
         loop {
             let free_at = self.seen.as_ref().map(|seen| seen.free_at(&self.candidate).max(not_before));
             tokio::select! {
@@ -177,10 +193,12 @@ impl Lease {
                     match self.renew(self.attempt()).await {
                         Ok(true) => break,
                         Ok(false) => {}
-                        Err(error) => warn!(lease = self.name(), %error, "the Lease could not be taken: it is tried again"),
+                        Err(error) => self.tell(&error, "the Lease could not be taken: it is tried again"),
                     }
                     not_before = Instant::now() + self.pause();
                 }
+                // While the API server says nothing, there is nothing to do but wait.
+                () = sleep(self.candidate.duration) => {}
             }
             self.health.beat();
             let holder = self.seen.as_ref().and_then(|seen| seen.holder().map(str::to_owned));
@@ -221,7 +239,7 @@ impl Lease {
                             next = Instant::now() + self.pause();
                         }
                         Err(error) => {
-                            warn!(lease = self.name(), %error, "the Lease could not be renewed: it is tried again");
+                            self.tell(&error, "the Lease could not be renewed: it is tried again");
                             why = error.to_string();
                             next = Instant::now() + self.pause();
                         }
@@ -261,7 +279,15 @@ impl Lease {
     fn look(&mut self, found: watcher::Result<Option<Object>>) {
         match found {
             Ok(found) => self.seen = Some(Seen::after(self.seen.take(), found, Instant::now())),
-            Err(error) => warn!(lease = self.name(), %error, "the watch of the Lease was interrupted and is resumed"),
+            Err(error) => self.tell(&error, "the watch of the Lease was interrupted and is resumed"),
+        }
+    }
+
+    /// Tells of a failure, of one that lasts once a minute.
+    fn tell(&mut self, error: &(dyn std::error::Error + 'static), what: &str) {
+        let error = chain(error);
+        if self.told.is_news(&format!("{what}: {error}")) {
+            warn!(lease = self.name(), error, "{what}");
         }
     }
 

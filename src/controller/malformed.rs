@@ -7,6 +7,7 @@ use ringfence_core::world::{Change, NamespacedName};
 use tracing::warn;
 
 use super::context::Context;
+use super::error::said;
 use super::write::MANAGER;
 
 /// Remembers an object that can't be read; the one that leads says so.
@@ -80,6 +81,6 @@ async fn report(context: &Context, plural: &'static str, key: &NamespacedName, e
     });
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     if let Err(error) = api.patch_status(&key.name, &params, &Patch::Merge(patch)).await {
-        warn!(kind = plural, object = %key, %error, "the refusal could not be written");
+        warn!(kind = plural, object = %key, error = said(&error), "the refusal could not be written");
     }
 }

@@ -6,10 +6,11 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use ringfence_core::api::Reason;
 use ringfence_core::plan::{MemberStep, Step, is_entered, member_step};
 use ringfence_core::world::{Change, MEMBER_BINDING, NamespacedName, Unit};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::contest::{Output, contested};
 use super::context::Context;
+use super::error::{said, tell};
 use super::queue::Ended;
 use super::write::{Written, delete, write};
 
@@ -68,17 +69,21 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
     };
     match done {
         Ok(change) => {
+            let written = matches!(change, Some(Change::RoleBinding(_, Some(_))));
             context.members.forget_refusal(namespace);
             context.fold_own(&unit, change);
             context.members.look(&context.world(), namespace);
             note_in_place(context, &unit, &output);
-            Ended::Done
+            // Someone on the way may have changed it.
+            let MemberStep { step, .. } = member_step(&context.world(), namespace);
+            if written && matches!(step, Step::Write { .. }) { Ended::Failed } else { Ended::Done }
         }
         Err(error) => {
-            warn!(namespace, %error, "the operator's RoleBinding could not be written and is tried again");
+            tell(&error, "the operator's RoleBinding could not be written and is tried again");
             let why = format!(
-                "RoleBinding {} can't be written, so that nothing else is: {error}; it is tried again",
-                output.1
+                "RoleBinding {} can't be written, so that nothing else is: {}; it is tried again",
+                output.1,
+                said(&error)
             );
             refuse(context, namespace, why);
             Ended::Failed

@@ -16,9 +16,9 @@ use ringfence_core::plan::{MEMBER_ROLE, Step, is_entered, member_step};
 use ringfence_core::world::{MEMBER_BINDING, NamespacedName, Problem, World};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::context::Context;
+use super::error::tell;
 use super::passwords::PasswordWatches;
 use super::watch::{Seen, outputs};
 
@@ -251,19 +251,24 @@ fn of_namespace(
     let waited = async move {
         // It is never closed.
         *kept.lock().unwrap_or_else(PoisonError::into_inner) = slots.acquire_owned().await.ok();
-        let in_time = tokio::time::timeout(PATIENCE, granted(asking.clone(), name.clone())).await.is_ok();
-        if in_time {
-            return stream::empty().boxed();
+        let mut refused = false;
+        while !refused {
+            let asking = granted(&asking, &name, &mut refused);
+            if tokio::time::timeout(PATIENCE, asking).await.is_ok() {
+                return stream::empty().boxed();
+            }
         }
         kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let after_all = stream::once(granted(asking, name.clone())).filter_map(|()| async { None });
+        let again = name.clone();
+        let after_all = async move { granted(&asking, &again, &mut refused).await };
+        let after_all = stream::once(after_all).filter_map(|()| async { None });
         stream::once(async { Seen::Withheld(name) }).chain(after_all).boxed()
     };
-    let streams = outputs(client, namespace);
+    let streams: Vec<_> = outputs(client, namespace).into_iter().map(|(_, stream)| stream).collect();
     let (mut unlisted, name) = (streams.len(), namespace.to_owned());
     let told = stream::select_all(streams).filter_map(move |seen| {
         let seen = match seen {
-            Seen::Listed => {
+            Seen::Listed(_) => {
                 unlisted -= 1;
                 if unlisted == 0 {
                     done.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -278,24 +283,27 @@ fn of_namespace(
 }
 
 /// Asks until the API server knows of our rights in a namespace: it learns of a RoleBinding a moment after it has stored
-/// it, and a list before that would be refused. Nothing could be watched instead.
-async fn granted(client: Client, namespace: String) {
+/// it, and a list before that would be refused. Nothing could be watched instead. Notes whether the last answer was no.
+async fn granted(client: &Client, namespace: &str, refused: &mut bool) {
     let attributes = ResourceAttributes {
-        namespace: Some(namespace.clone()),
+        namespace: Some(namespace.to_owned()),
         verb: Some("list".to_owned()),
         resource: Some("secrets".to_owned()),
         ..ResourceAttributes::default()
     };
     let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
     let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-    let api = Api::<SelfSubjectAccessReview>::all(client);
+    let api = Api::<SelfSubjectAccessReview>::all(client.clone());
     let mut pause = FIRST_PAUSE;
     loop {
         match api.create(&PostParams::default(), &review).await {
             Ok(SelfSubjectAccessReview { status: Some(SubjectAccessReviewStatus { allowed: true, .. }), .. }) => return,
-            Ok(_) => {}
+            Ok(_) => *refused = true,
             Err(error) => {
-                warn!(namespace, %error, "the API server did not say what the operator may do; it is asked again")
+                *refused = false;
+                let what =
+                    format!("the API server did not say what the operator may do in {namespace}; it is asked again");
+                tell(&error, &what);
             }
         }
         tokio::time::sleep(pause).await;

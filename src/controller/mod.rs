@@ -6,6 +6,7 @@
 //! Only `watch`, `write` and the reconcilers of the kinds, which call it, have a client; every decision is in
 //! `ringfence_core`.
 
+mod backoff;
 mod clock;
 mod contest;
 mod context;
@@ -19,15 +20,18 @@ mod gate;
 mod gone;
 mod health;
 mod identity;
+mod interruption;
 mod keystores;
 mod lease;
 mod malformed;
 mod member;
 mod members;
 mod metrics;
+mod outdated;
 mod passwords;
 mod policy;
 mod queue;
+mod reach;
 mod report;
 mod revocation;
 mod trace;
@@ -40,8 +44,8 @@ use std::time::{Duration, Instant};
 
 pub use clock::{Clock, Now};
 pub use entropy::SystemEntropy;
+pub(crate) use error::chain;
 use futures::FutureExt;
-use futures::stream::BoxStream;
 pub use health::Health;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
@@ -55,10 +59,12 @@ use tracing::{Instrument, info, warn};
 
 use context::Context;
 use gate::Gate;
+use interruption::Interruptions;
 use lease::Lease;
 use members::Watches;
 use queue::Ended;
-use watch::Seen;
+use reach::Reach;
+use watch::{Seen, Watch};
 
 /// How many units are in work at once.
 const WORKERS: usize = 16;
@@ -120,7 +126,9 @@ impl Operator {
     ///
     /// # Errors
     /// When no client can be made of the configuration, and when it leads no more: then nothing is finished.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Failure> {
+        // What failed is asked again from where it can still be seen whether that is wanted.
+        self.config.default_retry = false;
         let gate = Gate::default();
         let namespace = self.settings.operator_namespace.clone();
         let lease = match self.candidate {
@@ -137,7 +145,8 @@ impl Operator {
             }
         };
         let client = ClientBuilder::try_from(self.config)?.with_layer(&self.clock);
-        let client: Client = client.with_layer(self.metrics.writes()).with_layer(&gate).build();
+        let client = client.with_layer(&Reach::default()).with_layer(self.metrics.writes());
+        let client: Client = client.with_layer(&gate).build();
         let events = events::Events::new(client.clone());
         let watches = watch::all(&client, &namespace);
         let world = World::new(self.settings);
@@ -210,21 +219,17 @@ async fn take_part(
 /// Folds everything that the watches tell. Nothing is planned before each of them has told all there is, and nothing in
 /// a namespace before its own have: a restart must not take what it has not yet seen for missing. Nor is it while another
 /// replica leads: this one only keeps its world warm.
-async fn fold(
-    context: Arc<Context>,
-    watches: Vec<BoxStream<'static, Seen>>,
-    health: Health,
-    all_listed: CancellationToken,
-) {
-    let mut unlisted = watches.len();
-    let mut watches = Watches::new(watches);
+async fn fold(context: Arc<Context>, watches: Vec<Watch>, health: Health, all_listed: CancellationToken) {
+    let (mut unlisted, watches): (Vec<&str>, Vec<_>) = watches.into_iter().unzip();
+    let (mut watches, mut interruptions) = (Watches::new(watches), Interruptions::default());
+    health.waits_for(&unlisted);
     while let Some(seen) = watches.next(&context).await {
         match seen {
             Seen::Changed(changes) => {
                 changes.iter().for_each(|change| malformed::forget(&context, change));
                 let mut world = context.world();
                 let touched: BTreeSet<Unit> = changes.into_iter().flat_map(|change| world.apply(change)).collect();
-                if unlisted == 0 {
+                if unlisted.is_empty() {
                     look_at_members(&context, &world, &touched);
                 }
                 // Whoever sees this world sees also what is still to be done about it.
@@ -233,10 +238,16 @@ async fn fold(
                 }
             }
             Seen::Malformed { plural, key, error } => malformed::seen(&context, plural, key, error).await,
-            Seen::Interrupted { kind } => context.metrics.interrupted(kind),
-            Seen::Listed => {
-                unlisted -= 1;
-                if unlisted == 0 {
+            Seen::Interrupted { kind, error } => {
+                context.metrics.interrupted(kind);
+                interruptions.tell(kind, &error);
+            }
+            Seen::Listed(kind) => {
+                // Of some kinds there are several watches.
+                let listed = unlisted.iter().position(|waiting| *waiting == kind);
+                listed.map(|listed| unlisted.swap_remove(listed));
+                health.waits_for(&unlisted);
+                if unlisted.is_empty() {
                     let world = context.world();
                     look_at_members(&context, &world, &world.all_units());
                 }
@@ -257,7 +268,7 @@ async fn fold(
                 }
             }
         }
-        if unlisted == 0 && !all_listed.is_cancelled() && context.members.all_seen() {
+        if unlisted.is_empty() && !all_listed.is_cancelled() && context.members.all_seen() {
             info!("everything is listed: the operator is ready");
             health.set_ready();
             all_listed.cancel();

@@ -134,7 +134,7 @@ fn watch(client: &Client, password: &Arc<PasswordRef>, stop: CancellationToken) 
     let mut missing = Some(missing);
     let told = secret_named(client, &password.secret, facts).filter_map(move |seen| {
         std::future::ready(match seen {
-            Seen::Listed => missing.take().map(|missing| Seen::Changed(vec![missing])),
+            Seen::Listed(_) => missing.take().map(|missing| Seen::Changed(vec![missing])),
             seen => {
                 missing = missing.take().filter(|_| !matches!(seen, Seen::Changed(_)));
                 Some(seen)

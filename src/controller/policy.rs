@@ -8,9 +8,9 @@ use ringfence_core::access::{Edge, closed, edges, opened};
 use ringfence_core::api::{AccessPolicy, Reason};
 use ringfence_core::plan::policy_status;
 use ringfence_core::world::{NamespacedName, Unit};
-use tracing::warn;
 
 use super::context::Context;
+use super::error::tell;
 use super::queue::Ended;
 use super::report::{Reported, report};
 use super::trace;
@@ -31,6 +31,7 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
     });
     let Some((policy, status, open)) = found else {
         let before = context.memory().policies.remove(key);
+        context.memory().outdated.forget(&Unit::Policy(key.clone()));
         if let Some((policy, before)) = before {
             announce(context, &policy, &before, &BTreeSet::new()).await;
         }
@@ -41,7 +42,7 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         Ok(Reported::Unchanged | Reported::Written) => {}
         Ok(Reported::Nowhere) => return Ended::Done,
         Err(error) => {
-            warn!(policy = %key, %error, "the status could not be written and is tried again");
+            tell(&error, "the status could not be written and is tried again");
             return Ended::Failed;
         }
     }

@@ -9,8 +9,8 @@ use ringfence_core::world::Unit;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// First pause after a failure; it doubles with each further one.
-const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+use super::backoff::pause;
+
 /// Longest pause after a failure.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How long the status of a policy waits for the identities that it is about, at most.
@@ -145,7 +145,7 @@ impl Queue {
             Ended::Failed => {
                 let failures = state.failures.entry(unit.clone()).or_default();
                 *failures += 1;
-                Some(backoff(unit, *failures))
+                Some(pause(unit, *failures, LONGEST_BACKOFF))
             }
         };
         let again = state.again.remove(unit);
@@ -192,16 +192,6 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Grows with the failures, and differs from unit to unit so that many don't come back at once.
-fn backoff(unit: &Unit, failures: u32) -> Duration {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    (unit, failures).hash(&mut hasher);
-    let jitter = 0.75 + f64::from(u8::try_from(hasher.finish() & 0xff).unwrap_or(0)) / 510.0;
-    let doubled = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-    doubled.min(LONGEST_BACKOFF).mul_f64(jitter)
 }
 
 #[cfg(test)]

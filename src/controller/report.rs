@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
 use super::context::Context;
+use super::outdated;
 use super::trace;
 use super::write::MANAGER;
 
@@ -108,13 +109,26 @@ async fn write_status<K: Declared>(
     let Some(status) = status.filter(|status| object.status() != Some(status)) else {
         return Ok(Reported::Unchanged);
     };
+    if context.memory().outdated.knows(unit, &status, object.status()) {
+        return Ok(Reported::Unchanged);
+    }
     let patch = serde_json::json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": object.name_any() },
         "status": status,
     });
     let apply = PatchParams::apply(MANAGER).force();
-    let reported = match api.patch_status(&object.name_any(), &apply, &Patch::Apply(patch)).await {
+    let applied = match api.patch_status(&object.name_any(), &apply, &Patch::Apply(patch)).await {
+        // What it knows of it is better than nothing.
+        Err(kube::Error::Api(answer)) if outdated::is_undeclared(&answer) => {
+            let merge = Patch::Merge(outdated::replacing(object.status(), &status));
+            let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+            api.patch_status(&object.name_any(), &params, &merge).await
+        }
+        applied => applied,
+    };
+    let reported = match applied {
         Ok(written) => {
+            context.memory().outdated.note(unit, &status, written.status());
             context.fold_own(unit, [without_managers(written).seen()]);
             Reported::Written
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -21,7 +22,9 @@ use ringfence_core::world::{
     service_cidrs,
 };
 use serde::de::DeserializeOwned;
-use tracing::{debug, warn};
+use tracing::debug;
+
+use super::backoff::Pauses;
 
 /// What a watch tells.
 #[derive(Debug)]
@@ -41,14 +44,19 @@ pub(super) enum Seen {
     Interrupted {
         /// What it is about.
         kind: &'static str,
+        /// Why.
+        error: watcher::Error,
     },
-    /// The first listing of one watch is complete.
-    Listed,
+    /// The first listing of one watch of this kind is complete.
+    Listed(&'static str),
     /// All that is in a namespace has been told.
     Entered(String),
     /// The operator's RoleBinding in a namespace has no effect.
     Withheld(String),
 }
+
+/// A watch, with the kind that it is about.
+pub(super) type Watch = (&'static str, BoxStream<'static, Seen>);
 
 /// Objects in one page of a listing: so many of them, whole, are in memory at once while a watch begins.
 const PAGE: u32 = 100;
@@ -64,7 +72,7 @@ fn ours() -> watcher::Config {
 }
 
 /// The watches of one namespace that the operator has rights in.
-pub(super) fn outputs(client: &Client, namespace: &str) -> Vec<BoxStream<'static, Seen>> {
+pub(super) fn outputs(client: &Client, namespace: &str) -> Vec<Watch> {
     vec![
         folded(Api::<Secret>::namespaced(client.clone(), namespace), ours(), |key, object| {
             vec![Change::Secret(key, object.map(OutputFacts::from))]
@@ -84,16 +92,17 @@ pub(super) fn secret_named(
         let data = secret.map(|secret| secret.data.as_ref().map(SecretData::from).unwrap_or_default());
         vec![change(data.as_ref())]
     })
+    .1
 }
 
-fn config_maps(client: &Client, namespace: &str) -> BoxStream<'static, Seen> {
+fn config_maps(client: &Client, namespace: &str) -> Watch {
     folded(Api::<ConfigMap>::namespaced(client.clone(), namespace), ours(), |key, object| {
         vec![Change::ConfigMap(key, object.map(OutputFacts::from))]
     })
 }
 
 /// The watches that need no member's rights.
-pub(super) fn all(client: &Client, operator_namespace: &str) -> Vec<BoxStream<'static, Seen>> {
+pub(super) fn all(client: &Client, operator_namespace: &str) -> Vec<Watch> {
     let endpoints = |service: &str| everything().labels(&format!("kubernetes.io/service-name={service}"));
     let own = operator_namespace.to_owned();
     let binding = everything().fields(&format!("metadata.name={MEMBER_BINDING}"));
@@ -178,11 +187,7 @@ fn name_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta
 }
 
 /// Watches one of the three kinds. An object that can't be read counts as missing and is reported.
-fn own_kind<K>(
-    client: &Client,
-    plural: &'static str,
-    change: fn(NamespacedName, Option<Arc<K>>) -> Change,
-) -> BoxStream<'static, Seen>
+fn own_kind<K>(client: &Client, plural: &'static str, change: fn(NamespacedName, Option<Arc<K>>) -> Change) -> Watch
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -202,7 +207,7 @@ fn folded<K>(
     api: Api<K>,
     config: watcher::Config,
     changes: impl Fn(NamespacedName, Option<&K>) -> Vec<Change> + Send + 'static,
-) -> BoxStream<'static, Seen>
+) -> Watch
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -215,16 +220,19 @@ fn track<K>(
     stream: impl futures::Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
     kind: &'static str,
     seen: impl Fn(NamespacedName, Option<K>) -> Seen + Send + 'static,
-) -> BoxStream<'static, Seen>
+) -> Watch
 where
     K: Resource<DynamicType = ()> + Send + 'static,
 {
     let (mut known, mut listing) = (BTreeSet::<NamespacedName>::new(), BTreeSet::<NamespacedName>::new());
     let mut listed = false;
-    let events = stream.default_backoff().flat_map(move |event| {
+    // Every attempt begins with `Init`, also one that fails: only what comes after it ends the pauses. A new listing is
+    // begun at the start and after an error, and never otherwise.
+    let attempts = stream.try_filter(|event| std::future::ready(!matches!(event, Event::Init)));
+    let events = attempts.backoff(Pauses::default()).flat_map(move |event| {
         let mut out = Vec::new();
         match event {
-            Ok(Event::Init) => listing.clear(),
+            Ok(Event::Init) => {}
             Ok(Event::InitApply(object)) => {
                 let key = name_of(object.meta());
                 listing.insert(key.clone());
@@ -236,7 +244,7 @@ where
                 known = current;
                 if !std::mem::replace(&mut listed, true) {
                     debug!(kind, objects = known.len(), "first list is complete");
-                    out.push(Seen::Listed);
+                    out.push(Seen::Listed(kind));
                 }
             }
             Ok(Event::Apply(object)) => {
@@ -250,11 +258,11 @@ where
                 out.push(seen(key, None));
             }
             Err(error) => {
-                warn!(kind, %error, "the watch was interrupted and is resumed");
-                out.push(Seen::Interrupted { kind });
+                listing.clear();
+                out.push(Seen::Interrupted { kind, error });
             }
         }
         futures::stream::iter(out)
     });
-    events.boxed()
+    (kind, events.boxed())
 }

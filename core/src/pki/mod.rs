@@ -38,7 +38,7 @@ pub use pem::PemError;
 pub use renewal::{ReissueReason, RewriteReason, next_renewal, renewal_time, why_reissue, why_rewrite};
 pub use secret_data::SecretData;
 pub use serial::{SerialNumber, SerialNumberError};
-pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomainName, TrustDomainNameError};
+pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomainName, TrustDomainNameError, is_dns_label};
 pub use supplied_authority::{RefusedCa, adopt_secret, probe};
 pub use tls_secret::{rewrite_tls_secret, tls_secret_data};
 pub use usages::Usages;

@@ -137,7 +137,7 @@ impl FromStr for SpiffeId {
 }
 
 /// A DNS label (RFC 1123) as Kubernetes writes it: 1 to 63 lower-case letters, digits and inner hyphens.
-fn is_dns_label(text: &str) -> bool {
+pub fn is_dns_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')

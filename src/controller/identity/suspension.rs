@@ -7,10 +7,9 @@ use kube::Api;
 use ringfence_core::api::{ConditionType, ServiceIdentity, ServiceIdentityStatus, find_condition};
 use ringfence_core::plan::{IDENTITY_FINALIZER, Leftover, SuspensionPlan, needs_finalizer};
 use ringfence_core::world::Change;
-use tracing::warn;
 
 use super::Pass;
-use crate::controller::error::Error;
+use crate::controller::error::{Error, tell};
 use crate::controller::finalizers::set_finalizers;
 use crate::controller::queue::Ended;
 use crate::controller::write::delete;
@@ -55,7 +54,7 @@ impl Pass<'_> {
     pub(super) async fn hold(&mut self) -> bool {
         let Some(object) = self.object().filter(|object| needs_finalizer(object)) else { return true };
         let held = self.finalizers(&object, |finalizers| finalizers.push(IDENTITY_FINALIZER.to_owned())).await;
-        self.conclude(held.map(|()| None));
+        self.conclude(held.map(|()| None).map_err(Error::from));
         !self.failed
     }
 
@@ -66,7 +65,7 @@ impl Pass<'_> {
         match self.finalizers(&object, drop_ours).await {
             Ok(()) => Ended::Done,
             Err(error) => {
-                warn!(identity = %self.key, %error, "the finalizer could not be taken off and is tried again");
+                tell(&error, "the finalizer could not be taken off and is tried again");
                 Ended::Failed
             }
         }
@@ -76,7 +75,7 @@ impl Pass<'_> {
         self.context.world().service_identity(self.key).cloned()
     }
 
-    async fn finalizers(&self, object: &ServiceIdentity, change: impl FnOnce(&mut Vec<String>)) -> Result<(), Error> {
+    async fn finalizers(&self, object: &ServiceIdentity, change: impl FnOnce(&mut Vec<String>)) -> kube::Result<()> {
         let api = Api::<ServiceIdentity>::namespaced(self.context.client.clone(), &self.key.namespace);
         set_finalizers(self.context, &self.unit, &api, object, change).await
     }

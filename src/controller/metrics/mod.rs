@@ -40,7 +40,7 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
 /// What there are watches of.
-const WATCHED: [&str; 12] = [
+const WATCHED: [&str; 13] = [
     "TrustDomain",
     "ServiceIdentity",
     "AccessPolicy",
@@ -53,6 +53,7 @@ const WATCHED: [&str; 12] = [
     "Secret",
     "ConfigMap",
     "NetworkPolicy",
+    "RoleBinding",
 ];
 
 /// What Prometheus is told that the text is.

@@ -28,6 +28,17 @@ impl Replica {
     /// Starts one that is someone else, as the audit log tells.
     pub fn start_as(cluster: &TestCluster, kubeconfig: &Path, seconds: u32) -> Self {
         let log = NamedTempFile::new().unwrap();
+        let lines = File::create(log.path()).unwrap();
+        Self::spawn(cluster, kubeconfig, seconds, log, lines)
+    }
+
+    /// Starts one whose log lines nobody can take: the disk is full.
+    pub fn start_on_full_disk(cluster: &TestCluster, seconds: u32) -> Self {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        Self::spawn(cluster, cluster.operator_kubeconfig(), seconds, NamedTempFile::new().unwrap(), full)
+    }
+
+    fn spawn(cluster: &TestCluster, kubeconfig: &Path, seconds: u32, log: NamedTempFile, lines: File) -> Self {
         let health = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let process = cluster
             .cluster()
@@ -35,7 +46,7 @@ impl Replica {
             .args(["operator", "--log-format=json", "--metrics-address=off"])
             .args([format!("--lease-duration={seconds}s"), format!("--health-address={health}")])
             .env("KUBECONFIG", kubeconfig)
-            .stderr(File::create(log.path()).unwrap())
+            .stderr(lines)
             .spawn()
             .unwrap();
         Self { process, log, health }
