@@ -1,10 +1,11 @@
 //! Reconciling a ServiceIdentity: its Secrets, its ConfigMap, its NetworkPolicy, its status.
 
 mod drift;
+mod memory;
+mod restart;
 mod suspension;
 mod tls_secret;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use ringfence_core::jwt::{SigningKey, key_algorithm, rewrite_signing_key_secret,
 use ringfence_core::pki::{PrivateKey, SecretData, next_renewal};
 use ringfence_core::plan::{
     CertificateStep, IdentityPlan, Outcome, SigningKeyStep, Step, identity_plan, identity_status, may_go, name_taken,
-    refused_step, rolls_until, signing_key_secret, suspension_plan,
+    refused_step, restart_due, rolls_until, signing_key_secret, suspension_plan,
 };
 use ringfence_core::world::{Change, NamespacedName, OutputFacts, Problem, SecretFacts, Unit};
 use tracing::{Instrument, warn};
@@ -78,6 +79,7 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         (Some(plan), None, Access::Open) => {
             if pass.hold().await {
                 pass.carry_out(plan).await;
+                pass.restart(plan).await;
             }
         }
         (None, None, Access::Open) => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
@@ -416,8 +418,7 @@ impl Pass<'_> {
         }
         match (self.failed, self.again, done) {
             (true, ..) => Ended::Failed,
-            (_, Some(again), _) => Ended::At(again),
-            (.., false) if self.context.clock.skew().is_some() => Ended::After(SKEW_PAUSE),
+            (_, None, false) if self.context.clock.skew().is_some() => Ended::After(SKEW_PAUSE),
             _ => self.until_renewal(),
         }
     }
@@ -437,41 +438,6 @@ impl Pass<'_> {
         }
     }
 
-    /// Remembers which outputs are in place, so that a missing one is known to have been deleted by someone else.
-    fn note_in_place(&self) {
-        let mut outputs = BTreeSet::new();
-        {
-            let world = self.context.world();
-            let Some(identity) = world.identity(self.key) else { return };
-            let is_ours = |owner: Option<&String>| owner == Some(&identity.uid);
-            let secrets = [Some(&identity.tls_secret), identity.signing_key.as_ref().map(|(_, name)| name)];
-            let secrets = secrets.into_iter().flatten().map(|name| self.output("Secret", name));
-            outputs.extend(
-                secrets.filter(|output| is_ours(world.secret(&output.1).and_then(|found| found.owner_uid.as_ref()))),
-            );
-            let trust = self.output("ConfigMap", &identity.trust_config_map());
-            let found = world.config_map(&trust.1).and_then(|found| found.owner_uid.as_ref());
-            outputs.extend(is_ours(found).then_some(trust));
-            let policy = self.output("NetworkPolicy", &identity.network_policy());
-            let found = world.network_policy(&policy.1).and_then(|found| found.owner_uid.as_ref());
-            outputs.extend(is_ours(found).then_some(policy));
-        }
-        self.context.memory().note_in_place(&self.unit, outputs);
-    }
-
-    /// Remembers whether everything is written, and lets the policies of the identity know when that changes.
-    fn note_programmed(&self, done: bool) {
-        let mut memory = self.context.memory();
-        let changed =
-            if done { memory.unprogrammed.remove(self.key) } else { memory.unprogrammed.insert(self.key.clone()) };
-        drop(memory);
-        if changed {
-            let policies: Vec<Unit> =
-                self.context.world().judged_of(self.key).map(|judged| Unit::Policy(judged.key.clone())).collect();
-            self.context.queue.add(policies);
-        }
-    }
-
     fn until_renewal(&self) -> Ended {
         let world = self.context.world();
         let rolled = world.service_identity(self.key).and_then(|object| rolls_until(object));
@@ -481,7 +447,9 @@ impl Pass<'_> {
             let SecretFacts::Certificate(Ok(facts)) = &found.content else { return None };
             next_renewal(facts, world.generations(&identity.domain)?, &identity.uid)
         });
-        renewal.into_iter().chain(rolled).min().map_or(Ended::Done, Ended::At)
+        let restart = world.service_identity(self.key).and_then(|object| restart_due(object));
+        let restart = restart.filter(|due| *due > self.now);
+        renewal.into_iter().chain(rolled).chain(restart).chain(self.again).min().map_or(Ended::Done, Ended::At)
     }
 }
 

@@ -30,6 +30,7 @@ mod policy;
 mod queue;
 mod report;
 mod revocation;
+mod rollouts;
 mod trace;
 mod watch;
 mod write;

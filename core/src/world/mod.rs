@@ -15,6 +15,7 @@ mod membership;
 mod objects;
 mod options;
 mod outputs;
+mod pod_start;
 mod resolve;
 mod revocation;
 mod selectors;
@@ -44,6 +45,7 @@ pub use outputs::{
     content_hash, network_policy_hash, role_binding_hash,
 };
 
+pub use pod_start::{PodStart, RESTART_ANNOTATION};
 pub use template::{AppliedTemplate, TEMPLATE_ANNOTATION};
 
 pub use revocation::{KEPT_CERTIFICATES, Unrevoked};
