@@ -18,6 +18,7 @@ const FILES: &[&str] = &[
     include_str!("../../charts/ringfence/admission/status.yaml"),
     include_str!("../../charts/ringfence/admission/outputs.yaml"),
     include_str!("../../charts/ringfence/admission/operator.yaml"),
+    include_str!("../../charts/ringfence/admission/operator-workloads.yaml"),
     include_str!("../../charts/ringfence/admission/finalizers.yaml"),
     include_str!("../../charts/ringfence/admission/foreign-network-policies.yaml"),
     include_str!("../../charts/ringfence/admission/membership-labels.yaml"),

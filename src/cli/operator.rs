@@ -24,6 +24,10 @@ pub(super) struct Operator {
     namespace: String,
     #[command(flatten)]
     cluster: Cluster,
+    /// Roll the workloads that ServiceIdentities name in `restart`. Needs the rights that the chart gives with
+    /// `restart.enabled: true`. Without it, those identities say that restarts are off.
+    #[arg(long)]
+    restart_workloads: bool,
     /// For how long this replica leads after each renewal of its Lease, e.g. `15s`; whole seconds, 1s to 5m. After a crash
     /// the next one takes over when it is over; after an orderly end, at once.
     #[arg(long, default_value = "15s", value_parser = lease_duration)]
@@ -73,6 +77,7 @@ impl Cluster {
             cluster_domain: self.cluster_domain.clone(),
             cluster_cidrs: (!self.cluster_cidrs.is_empty()).then(|| self.cluster_cidrs.iter().copied().collect()),
             node_local_dns: (!self.node_local_dns.is_empty()).then(|| self.node_local_dns.iter().copied().collect()),
+            restart: false,
         }
     }
 }
@@ -117,7 +122,8 @@ impl Operator {
 
     async fn operate(self) -> Result<()> {
         let config = Config::infer().await.context("no cluster to talk to: set KUBECONFIG, or run in a pod")?;
-        let mut operator = controller::Operator::new(config, self.cluster.settings(&self.namespace));
+        let settings = Settings { restart: self.restart_workloads, ..self.cluster.settings(&self.namespace) };
+        let mut operator = controller::Operator::new(config, settings);
         operator.candidate = Some(Candidate::new(self.lease_duration));
         let stop = CancellationToken::new();
         let health = operator.health.clone().serve(self.health_address, stop.clone());

@@ -18,6 +18,7 @@ use super::metrics::Metrics;
 use super::outdated::Outdated;
 use super::passwords::Passwords;
 use super::queue::Queue;
+use super::rollouts::Rollouts;
 
 /// Shared by all reconciliations.
 pub(super) struct Context {
@@ -30,6 +31,7 @@ pub(super) struct Context {
     leads: AtomicBool,
     pub(super) members: Members,
     pub(super) passwords: Passwords,
+    pub(super) rollouts: Rollouts,
     world: Mutex<World>,
     memory: Mutex<Memory>,
 }
@@ -89,8 +91,8 @@ impl Context {
     ) -> Self {
         let (world, memory) = (Mutex::new(world), Mutex::default());
         let (queue, members, leads) = (Queue::default(), Members::default(), AtomicBool::new(false));
-        let passwords = Passwords::default();
-        Self { client, clock, entropy, events, metrics, queue, members, passwords, leads, world, memory }
+        let (passwords, rollouts) = (Passwords::default(), Rollouts::default());
+        Self { client, clock, entropy, events, metrics, queue, members, passwords, rollouts, leads, world, memory }
     }
 
     /// From now on everything that is touched is queued, and everything is touched once. Returns how much that is.

@@ -1,11 +1,12 @@
 //! Reconciling a ServiceIdentity: its Secrets, its ConfigMap, its NetworkPolicy, its status.
 
 mod drift;
+mod memory;
 mod renewal;
+mod restart;
 mod suspension;
 mod tls_secret;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -82,6 +83,7 @@ pub(super) async fn reconcile(context: &Context, key: &NamespacedName) -> Ended 
         (Some(plan), None, Access::Open) => {
             if pass.hold().await {
                 pass.carry_out(plan).await;
+                pass.restart(plan).await;
             }
         }
         (None, None, Access::Open) => pass.network_policy(format!("ringfence-{}", key.name), &refused).await,
@@ -422,10 +424,9 @@ impl Pass<'_> {
         }
         match (self.failed, self.again, done) {
             (true, ..) => Ended::Failed,
-            (_, Some(again), _) => Ended::At(again),
-            (.., false) if self.context.clock.skew().is_some() => Ended::After(SKEW_PAUSE),
+            (_, None, false) if self.context.clock.skew().is_some() => Ended::After(SKEW_PAUSE),
             // What is stored is not what was sent: someone on the way changes it, and nothing tells when that ends.
-            (.., false) if self.wrote => Ended::Failed,
+            (_, None, false) if self.wrote => Ended::Failed,
             _ => self.until_renewal(),
         }
     }
@@ -442,41 +443,6 @@ impl Pass<'_> {
         }
         if let Some((reason, notes)) = notes(false) {
             self.context.events.normal(object, reason, notes).await;
-        }
-    }
-
-    /// Remembers which outputs are in place, so that a missing one is known to have been deleted by someone else.
-    fn note_in_place(&self) {
-        let mut outputs = BTreeSet::new();
-        {
-            let world = self.context.world();
-            let Some(identity) = world.identity(self.key) else { return };
-            let is_ours = |owner: Option<&String>| owner == Some(&identity.uid);
-            let secrets = [Some(&identity.tls_secret), identity.signing_key.as_ref().map(|(_, name)| name)];
-            let secrets = secrets.into_iter().flatten().map(|name| self.output("Secret", name));
-            outputs.extend(
-                secrets.filter(|output| is_ours(world.secret(&output.1).and_then(|found| found.owner_uid.as_ref()))),
-            );
-            let trust = self.output("ConfigMap", &identity.trust_config_map());
-            let found = world.config_map(&trust.1).and_then(|found| found.owner_uid.as_ref());
-            outputs.extend(is_ours(found).then_some(trust));
-            let policy = self.output("NetworkPolicy", &identity.network_policy());
-            let found = world.network_policy(&policy.1).and_then(|found| found.owner_uid.as_ref());
-            outputs.extend(is_ours(found).then_some(policy));
-        }
-        self.context.memory().note_in_place(&self.unit, outputs);
-    }
-
-    /// Remembers whether everything is written, and lets the policies of the identity know when that changes.
-    fn note_programmed(&self, done: bool) {
-        let mut memory = self.context.memory();
-        let changed =
-            if done { memory.unprogrammed.remove(self.key) } else { memory.unprogrammed.insert(self.key.clone()) };
-        drop(memory);
-        if changed {
-            let policies: Vec<Unit> =
-                self.context.world().judged_of(self.key).map(|judged| Unit::Policy(judged.key.clone())).collect();
-            self.context.queue.add(policies);
         }
     }
 }

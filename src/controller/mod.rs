@@ -34,6 +34,7 @@ mod queue;
 mod reach;
 mod report;
 mod revocation;
+mod rollouts;
 mod trace;
 mod watch;
 mod write;

@@ -30,7 +30,12 @@ pub(super) fn reconcile(unit: &Unit) -> Span {
 
 /// The span of what is read from the API server before something is decided.
 pub(super) fn gather<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> Span {
-    debug_span!("gather", kind = %K::kind(&()), namespace, name)
+    gather_of(&K::kind(&()), namespace, name)
+}
+
+/// The same for a kind that is known by its name alone.
+pub(super) fn gather_of(kind: &str, namespace: &str, name: &str) -> Span {
+    debug_span!("gather", kind, namespace, name)
 }
 
 /// The span of a decision.
@@ -40,7 +45,12 @@ pub(super) fn plan() -> Span {
 
 /// The span of one write of an output; its outcome is recorded at the end.
 pub(super) fn write<K: Resource<DynamicType = ()>>(verb: &str, namespace: Option<&str>, name: Option<&str>) -> Span {
-    debug_span!("write", verb, kind = %K::kind(&()), namespace, name, outcome = field::Empty)
+    write_of(verb, &K::kind(&()), namespace, name)
+}
+
+/// The same for a kind that is known by its name alone.
+pub(super) fn write_of(verb: &str, kind: &str, namespace: Option<&str>, name: Option<&str>) -> Span {
+    debug_span!("write", verb, kind, namespace, name, outcome = field::Empty)
 }
 
 /// The span of writing a status, or of finding that it says nothing new.

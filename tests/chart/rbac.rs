@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject};
 use kube::ResourceExt;
 use ringfence_cluster::OPERATOR_NAMESPACE;
@@ -91,6 +92,26 @@ fn what_it_may_in_a_member_namespace_is_bound_by_nobody_but_the_operator() {
     assert_eq!(cluster_role(&documents, "ringfence-member"), wanted);
     let bindings = of_kind::<RoleBinding>(&documents);
     assert!(bindings.iter().all(|binding| binding.role_ref.kind == "Role"));
+}
+
+#[test]
+fn workloads_are_touched_only_where_that_was_asked_for_and_only_in_member_namespaces() {
+    let (off, on) = (render(&json!({})), render(&json!({"restart": {"enabled": true}})));
+    let mut wanted = cluster_role(&off, "ringfence-member");
+    assert!(wanted.keys().all(|resource| !resource.ends_with(".apps")));
+    wanted.extend(expected(&[
+        ("deployments.apps", "get patch"),
+        ("statefulsets.apps", "get patch"),
+        ("daemonsets.apps", "get patch"),
+    ]));
+    assert_eq!(cluster_role(&on, "ringfence-member"), wanted);
+    assert_eq!(cluster_role(&on, "ringfence"), cluster_role(&off, "ringfence"));
+    let arguments = |documents: &[Value]| {
+        let deployment = of_kind::<Deployment>(documents).remove(0);
+        deployment.spec.unwrap().template.spec.unwrap().containers[0].args.clone().unwrap()
+    };
+    let flag = "--restart-workloads".to_owned();
+    assert_eq!((arguments(&off).contains(&flag), arguments(&on).contains(&flag)), (false, true));
 }
 
 #[test]

@@ -22,6 +22,8 @@ fn what_the_chart_does_not_know_is_refused() {
         ("one below another", json!({"image": {"version": "1"}}), "'version' not allowed"),
         ("a kind of limits", json!({"resources": {"limit": {}}}), "'limit' not allowed"),
         ("a string for a switch", json!({"admission": {"enabled": "no"}}), "/admission/enabled"),
+        ("a switch for settings of restarts", json!({"restart": true}), "/restart"),
+        ("restarts of something", json!({"restart": {"kinds": []}}), "'kinds' not allowed"),
         ("a number for a tag", json!({"image": {"tag": 1.37}}), "/image/tag"),
         ("no repository", json!({"image": {"repository": ""}}), "/image/repository"),
         ("another pull policy", json!({"image": {"pullPolicy": "Sometimes"}}), "/image/pullPolicy"),

@@ -11,6 +11,7 @@ mod changes;
 mod files;
 mod install;
 mod lifecycle;
+mod restart;
 mod shop;
 mod support;
 mod takeover;

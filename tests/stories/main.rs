@@ -20,6 +20,7 @@ mod ports;
 mod restart;
 mod revocation;
 mod rights;
+mod rollouts;
 mod shop;
 mod status;
 mod support;

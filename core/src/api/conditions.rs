@@ -31,6 +31,8 @@ pub enum ConditionType {
     Suspended,
     /// A rotation is under way.
     RollingOver,
+    /// Workloads run, or may run, with something older than what is delivered.
+    RestartPending,
 }
 
 impl ConditionType {
@@ -49,6 +51,7 @@ impl ConditionType {
             Self::TooLarge => "TooLarge",
             Self::Suspended => "Suspended",
             Self::RollingOver => "RollingOver",
+            Self::RestartPending => "RestartPending",
         }
     }
 }
@@ -155,6 +158,16 @@ reasons! {
     ServiceAccountMismatch,
     /// Pods use the host's network, where no NetworkPolicy applies.
     HostNetwork,
+    /// Ready, and the chart does not let workloads be rolled.
+    RestartDisabled,
+    /// Ready, and a workload that is to be rolled does not exist.
+    WorkloadNotFound,
+    /// Ready, and workloads are being rolled or wait for their turn.
+    Restarting,
+    /// Pods of a workload that was rolled are not replaced.
+    RestartStalled,
+    /// A workload could not be rolled; it is tried again.
+    RestartFailed,
     /// The namespace is being deleted.
     NamespaceTerminating,
     /// The identity is suspended: revoked until it comes back.
@@ -216,6 +229,8 @@ reasons! {
     Renewed,
     /// The Secret of a certificate was brought to what is declared; the certificate stayed.
     SecretUpdated,
+    /// A workload was rolled, because what it was delivered has changed.
+    Restarted,
     /// A signing key was generated.
     SigningKeyGenerated,
     /// An output was changed by someone else and put back.

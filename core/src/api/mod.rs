@@ -6,6 +6,7 @@ mod algorithms;
 mod certificate_options;
 mod common;
 mod conditions;
+mod restart;
 mod service_identity;
 mod trust_domain;
 
@@ -19,6 +20,7 @@ pub use common::{
     Empty, IdentityRef, LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PodPeer, Protocol,
 };
 pub use conditions::{ConditionType, Reason, find_condition, set_condition};
+pub use restart::{IdentityRestart, RestartStatus, Workload, WorkloadKind};
 pub use service_identity::{
     CertificateStatus, IdentityCertificate, IdentityRotation, IdentitySigningKey, IssuedCertificate, RotationMode,
     RotationStatus, RotationTarget, ServiceIdentity, ServiceIdentitySpec, ServiceIdentityStatus, SigningKeyStatus,

@@ -6,7 +6,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CertificateAlgorithm, CertificateUsage, LabelSelector, Pkcs12Keystores, SecretTemplate, SigningAlgorithm};
+use super::{
+    CertificateAlgorithm, CertificateUsage, IdentityRestart, LabelSelector, Pkcs12Keystores, RestartStatus,
+    SecretTemplate, SigningAlgorithm,
+};
 
 /// The identity of one service.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -99,6 +102,15 @@ pub struct ServiceIdentitySpec {
     /// believes a certificate until it expires. Unset: `false`. Deleting the identity revokes its certificates too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
+
+    /// For services that can't reload: workloads that are rolled, once for each change, when the identity's certificate,
+    /// its signing key, or the bundles and key sets in its ConfigMap change, e.g. `{workloads: [{kind: Deployment, name:
+    /// order}]}`. Only workloads with pods from before the change are rolled, by the annotation
+    /// `ringfence.dev/credentials-hash` of their pod template, and at most ten at a time in the whole cluster. Needs the
+    /// chart's value `restart.enabled: true`; without it the condition `RestartPending` says so. Unset: nothing is rolled,
+    /// and files in pods change under the running service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<IdentityRestart>,
 
     /// Asks once for another certificate or signing key, e.g. `{id: 2026-03-01-laptop, target: Certificate, mode:
     /// Compromised}`. A new `id` asks again; what was done is in the status. Unset: nothing is asked for, and certificates
@@ -218,6 +230,9 @@ pub struct ServiceIdentityStatus {
     /// The token-signing key in the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing_key: Option<SigningKeyStatus>,
+    /// Whether the workloads of `spec.restart` run with what is delivered. Unset: none are named, or restarts are off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartStatus>,
     /// The last rotation that was asked for and begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationStatus>,

@@ -11,6 +11,7 @@ use super::authority::left_as_it_is;
 use super::fence::baseline_comes_first;
 use super::keystores::{keystore_problem, keystores_differ};
 use super::objects::{Owner, metadata};
+use super::restart::{credentials_hash, is_wanted};
 use super::rotation::is_distrusted;
 use super::{BASELINE, Step, content_step, name_taken, pending};
 use crate::access::{
@@ -50,15 +51,21 @@ pub struct IdentityPlan {
     pub network_policy: Step<NetworkPolicy>,
     /// Its edges, in and out: when one goes, packets stop before files change.
     pub edges: BTreeSet<Edge>,
+    /// Hash over what is delivered, where workloads are to be rolled for it.
+    pub credentials: Option<String>,
 }
 
 impl IdentityPlan {
     /// Nothing is left to do.
     pub fn is_done(&self) -> bool {
+        self.is_delivered() && self.network_policy.is_keep()
+    }
+
+    /// Everything that pods read is written.
+    pub fn is_delivered(&self) -> bool {
         matches!(self.certificate, CertificateStep::Keep)
             && matches!(self.signing_key, None | Some(SigningKeyStep::Keep))
             && self.trust.is_keep()
-            && self.network_policy.is_keep()
     }
 
     /// What keeps steps from being done.
@@ -144,6 +151,8 @@ pub fn identity_plan(world: &World, key: &NamespacedName, now: Timestamp) -> Opt
         .flat_map(|judged| &judged.grants)
         .filter(|grant| grant.is_target(identity) || grant.is_source(identity))
         .collect();
+    let credentials = is_wanted(world, object)
+        .then(|| credentials_hash(world, identity, &trust_data(world, identity, &judged, &grants)));
     Some(IdentityPlan {
         certificate: certificate_step(world, identity, now),
         keystores: keystore_problem(world, identity),
@@ -153,6 +162,7 @@ pub fn identity_plan(world: &World, key: &NamespacedName, now: Timestamp) -> Opt
         edges: grants.iter().flat_map(|grant| grant.edges()).collect(),
         identity: Arc::new(identity.clone()),
         owner,
+        credentials: credentials.flatten(),
     })
 }
 

@@ -11,6 +11,7 @@ mod keystores;
 mod member;
 mod objects;
 mod policy;
+mod restart;
 mod revocation;
 mod rotation;
 mod status;
@@ -32,6 +33,10 @@ pub use keystores::keystore_password;
 pub use member::{MEMBER_ROLE, MemberStep, OPERATOR_ACCOUNT, is_entered, member_step};
 pub use objects::Owner;
 pub use policy::policy_status;
+pub use restart::{
+    RestartPlan, restart_due, restart_failed, restart_plan, restart_refused, restart_stalled, restarting,
+    workload_not_found,
+};
 pub use revocation::{OUTAGE_BUDGET, RevocationPlan, revise_lists, revocation_plan};
 pub use rotation::rolls_until;
 pub use status::{Outcome, PROPAGATION, identity_status};

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::identity::{identity_plan, leaf_of};
+use super::restart::{restart_disabled, restart_status};
 use super::rotation::{rolling, rotation_status};
 use super::suspension::{SuspensionPlan, suspension_plan};
 use crate::access::widening;
@@ -25,6 +26,8 @@ const SUMMARY: [ConditionType; 3] = [ConditionType::Accepted, ConditionType::Res
 pub struct Outcome {
     /// What went wrong.
     pub problems: Vec<Problem>,
+    /// The hash of what all workloads that are to be rolled now run with.
+    pub restarted: Option<String>,
 }
 
 /// Builds the conditions of one object.
@@ -133,6 +136,9 @@ fn is_informational(reason: Reason) -> bool {
             | Reason::RevocationUnavailable
             | Reason::PartiallyAccepted
             | Reason::Compromised
+            | Reason::RestartDisabled
+            | Reason::WorkloadNotFound
+            | Reason::Restarting
     )
 }
 
@@ -175,6 +181,7 @@ pub fn identity_status(
     let kid = signing_key.as_ref().map(|key| key.key_id.as_str());
     let rotation = rotation_status(world, key, kid, now);
     conditions.problems(rolling(object, rotation.as_ref(), now));
+    conditions.problems(restart_disabled(world, object));
     let (reason, message) = ready(world, identity);
     let leaf = leaf_of(world, identity);
     let previous_certificates = world.previous_certificates(&previous, leaf, now);
@@ -192,6 +199,7 @@ pub fn identity_status(
         }),
         previous_certificates,
         signing_key,
+        restart: restart_status(object, &plan, leaf, outcome.restarted.as_deref(), now),
         rotation,
     })
 }
@@ -222,6 +230,7 @@ fn suspended(
         previous_certificates,
         signing_key: previous.signing_key.clone().filter(|key| is_there(&key.secret_name)),
         spiffe_id: previous.spiffe_id.clone(),
+        restart: previous.restart.clone(),
         rotation: previous.rotation.clone(),
     }
 }

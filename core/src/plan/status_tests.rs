@@ -67,7 +67,7 @@ fn what_could_not_be_carried_out_is_said_first() {
         (problem(ConditionType::Accepted, Reason::WeakerGrant), "True WeakerGrant: because", None),
     ];
     for (problem, ready, programmed) in stories {
-        let outcome = Outcome { problems: vec![problem] };
+        let outcome = Outcome { problems: vec![problem], ..Outcome::default() };
         let status = identity_status(&operator.world, &key("storefront/order"), &outcome, now()).unwrap();
         assert_eq!(condition(&status.conditions, ConditionType::Ready).unwrap(), ready);
         let programmed = programmed.unwrap_or("True Programmed: everything is written and current");

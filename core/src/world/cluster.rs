@@ -19,6 +19,8 @@ pub struct Settings {
     pub cluster_cidrs: Option<BTreeSet<IpNet>>,
     /// Addresses of node-local DNS caches, e.g. `169.254.20.10`, in place of those detected.
     pub node_local_dns: Option<BTreeSet<IpAddr>>,
+    /// Whether workloads may be rolled.
+    pub restart: bool,
 }
 
 impl Default for Settings {
@@ -28,6 +30,7 @@ impl Default for Settings {
             cluster_domain: "cluster.local".to_owned(),
             cluster_cidrs: None,
             node_local_dns: None,
+            restart: false,
         }
     }
 }

@@ -285,7 +285,7 @@ impl World {
         }
         let old = replace(&mut self.pods, key, new);
         let new = self.pods.get(key);
-        if old.as_ref() != new {
+        if old.as_ref().map(PodFacts::declared) != new.map(PodFacts::declared) {
             let labels: Vec<_> = old.iter().chain(new).map(|pod| pod.labels.clone()).collect();
             let selecting = labels.iter().flat_map(|labels| self.identities_selecting(&key.namespace, labels));
             let mut touched: BTreeSet<NamespacedName> = selecting.cloned().collect();

@@ -16,6 +16,7 @@ mod membership;
 mod objects;
 mod options;
 mod outputs;
+mod pod_start;
 mod resolve;
 mod revocation;
 mod selectors;
@@ -46,6 +47,7 @@ pub use outputs::{
     config_map_hash, content_hash, network_policy_hash, role_binding_hash,
 };
 
+pub use pod_start::{PodStart, RESTART_ANNOTATION};
 pub use template::{AppliedTemplate, TEMPLATE_ANNOTATION};
 
 pub use revocation::{KEPT_CERTIFICATES, Unrevoked};

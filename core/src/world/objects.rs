@@ -10,6 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::pod_start::PodStart;
 use crate::api::Protocol;
 
 /// Name of a namespaced object.
@@ -109,6 +110,8 @@ pub struct PodFacts {
     pub host_network: bool,
     /// The container ports it declares, those of sidecars (restartable init containers) included.
     pub ports: BTreeSet<ContainerPort>,
+    /// With what it was started.
+    pub start: PodStart,
 }
 
 /// A port that a container declares.
@@ -125,6 +128,7 @@ pub struct ContainerPort {
 impl PodFacts {
     /// What is remembered of a pod; nothing of one that has ended.
     pub fn of(pod: &Pod) -> Option<Self> {
+        let start = PodStart::of(pod);
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if matches!(phase, Some("Succeeded" | "Failed")) {
             return None;
@@ -145,7 +149,14 @@ impl PodFacts {
                     })
                 })
                 .collect(),
+            start,
         })
+    }
+
+    /// What an identity is resolved with: all but how the pod was started.
+    pub(super) fn declared(&self) -> impl PartialEq {
+        let Self { labels, service_account, host_network, ports, start: _ } = self;
+        (labels, service_account, host_network, ports)
     }
 }
 

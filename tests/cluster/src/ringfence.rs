@@ -20,12 +20,12 @@ pub(crate) const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.."
 /// More often than anybody has to ask until the API server has learnt of a role.
 const ATTEMPTS: usize = 100;
 
-/// The operator's rights, as the chart has them.
+/// The operator's rights, as the chart has them when workloads may be rolled.
 pub fn rights() -> Result<String> {
     helm(
         None,
         &format!(
-            "template ringfence charts/ringfence --namespace {OPERATOR_NAMESPACE} --show-only templates/rbac.yaml --show-only templates/lease-role.yaml"
+            "template ringfence charts/ringfence --namespace {OPERATOR_NAMESPACE} --set restart.enabled=true --show-only templates/rbac.yaml --show-only templates/lease-role.yaml"
         ),
     )
 }

@@ -1,5 +1,6 @@
 //! What the operator's own account can not do, should someone take it over, and what nobody can do to its rights.
 
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
@@ -9,7 +10,7 @@ use ringfence_core::api::{ServiceIdentity, TrustDomain};
 use serde_json::{Value, json};
 
 use super::{admin_of, answer, begin, create, nothing_went_unjudged, passes, refused};
-use crate::support::identity;
+use crate::support::{Namespaced, Story, identity, in_namespace};
 
 const POLICY: &str = "ringfence-operator";
 
@@ -125,4 +126,68 @@ async fn nobody_takes_the_name_of_the_operators_role_binding() {
     };
     refused("ringfence-outputs", async || create(&bindings, theirs("ringfence")).await).await;
     passes("another name", async || create(&bindings, theirs("other")).await).await;
+}
+
+/// What the operator may change of a workload: one annotation, to a hash.
+async fn only_rolls<K: Namespaced>(story: &Story, namespace: &str) {
+    let labels = json!({"app": "order"});
+    let workload = json!({"metadata": {"name": "order", "labels": labels}, "spec": {
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels, "annotations": {"example.com/note": "kept"}}, "spec": {
+            "containers": [{"name": "main", "image": "none"}],
+        }},
+    }});
+    story.create::<K>(namespace, workload).await;
+    let api = Api::<K>::namespaced(story.cluster.client_of(OPERATOR_USER, &[]).await, namespace);
+    let patch = async |change: Value| {
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        answer(api.patch("order", &dry, &Patch::Merge(change)).await)
+    };
+    let annotated = |annotations: Value| json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+    let hash = "0123456789abcdef".repeat(4);
+    let whole = annotated(json!({"ringfence.dev/credentials-hash": hash}));
+    let and = |pointer: &[&str], value: Value| {
+        let mut change = whole.clone();
+        pointer.iter().fold(&mut change, |change, key| &mut change[*key]).clone_from(&value);
+        change
+    };
+    let image = json!([{"name": "main", "image": "theirs"}]);
+    let attempts = [
+        json!({"metadata": {"labels": {"mine": "yes"}}}),
+        json!({"metadata": {"annotations": {"mine": "yes"}}}),
+        and(&["spec", "template", "spec"], json!({"containers": image})),
+        and(&["spec", "template", "spec"], json!({"serviceAccountName": "another"})),
+        and(&["spec", "template", "spec"], json!({"hostNetwork": true})),
+        and(&["spec", "template", "metadata", "labels"], json!({"mine": "yes"})),
+        and(&["spec", "minReadySeconds"], json!(7)),
+        and(&["spec", "template", "metadata", "annotations", "mine"], json!("yes")),
+        and(&["spec", "template", "metadata", "annotations", "template"], json!("yes")),
+        and(&["spec", "template", "metadata", "annotations", "example.com/note"], json!("mine")),
+        and(&["spec", "template", "metadata", "annotations", "example.com/note"], Value::Null),
+        annotated(json!({"ringfence.dev/credentials-hash": "not a hash"})),
+        annotated(json!({"kubectl.kubernetes.io/restartedAt": "2026-03-01T12:00:00Z"})),
+    ];
+    for attempt in attempts {
+        let message = refused("ringfence-operator-workloads", async || patch(attempt.clone()).await).await;
+        assert!(message.contains("changes nothing of a workload but the annotation"), "{attempt}: {message}");
+    }
+    passes("a restart", async || patch(whole.clone()).await).await;
+    let params = PatchParams::default();
+    api.patch("order", &params, &Patch::Merge(whole)).await.unwrap();
+    let next = annotated(json!({"ringfence.dev/credentials-hash": hash.replace('0', "f")}));
+    passes("another restart", async || patch(next.clone()).await).await;
+    // Everybody else changes what they like.
+    let scaled = Patch::Merge(json!({"spec": {"minReadySeconds": 7}}));
+    in_namespace::<K>(story, namespace).patch("order", &params, &scaled).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_operator_rolls_workloads_and_changes_nothing_else_of_them() {
+    let story = begin("rolls").await;
+    let trust = story.trust("shop", json!({"enforcement": "Audit"})).await;
+    story.ready_identity(&trust.namespace, "order", json!({})).await;
+    only_rolls::<Deployment>(&story, &trust.namespace).await;
+    only_rolls::<StatefulSet>(&story, &trust.namespace).await;
+    only_rolls::<DaemonSet>(&story, &trust.namespace).await;
+    nothing_went_unjudged(&story).await;
 }

@@ -172,6 +172,22 @@ async fn identities_that_contradict_themselves() {
             "spec.certificate.pkcs12.passwordSecretRef.key",
         ),
         ("order", json!({"signingKey": {"algorithm": "HS256"}}), "ES256"),
+        ("order", json!({"restart": {"workloads": []}}), "spec.restart.workloads"),
+        (
+            "order",
+            json!({"restart": {"workloads": [{"kind": "CronJob", "name": "a"}]}}),
+            "\"StatefulSet\", \"DaemonSet\"",
+        ),
+        (
+            "order",
+            json!({"restart": {"workloads": [{"kind": "Deployment", "name": "A"}]}}),
+            "spec.restart.workloads[0].name",
+        ),
+        (
+            "order",
+            json!({"restart": {"workloads": [{"kind": "Deployment", "name": "a"}, {"kind": "Deployment", "name": "a"}]}}),
+            "spec.restart.workloads[1]: Duplicate value",
+        ),
         (
             "order",
             json!({"certificate": {"secretName": "same"}, "signingKey": {"secretName": "same"}}),
