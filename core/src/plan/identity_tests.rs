@@ -1,11 +1,14 @@
 //! What an identity still needs.
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::api::SigningAlgorithm;
+use crate::api::{ConditionType, Reason, SigningAlgorithm};
 use crate::jwt::testing::signing_key;
 use crate::jwt::{SigningKeyFacts, signing_key_secret_data};
 use crate::pki::testing::now;
 use crate::plan::testing::Operator;
+use crate::plan::trust::MAX_CONTENT;
 use crate::testing::{CLUSTER, SHOP, key};
 use crate::world::{Change, Unit};
 

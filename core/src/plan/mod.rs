@@ -16,6 +16,7 @@ mod revocation;
 mod rotation;
 mod status;
 mod suspension;
+mod trust;
 
 #[cfg(test)]
 mod properties;

@@ -9,18 +9,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{CertificateStatus, WorkloadKind};
 use crate::pki::testing::now;
-use crate::plan::testing::Operator;
+use crate::plan::testing::{Operator, SIGNED_CALL};
 use crate::plan::{Outcome, identity_plan, identity_status};
 use crate::testing::{DNS, SHOP, condition, key};
-
-const POLICY: &str = "
-kind: AccessPolicy
-metadata: {name: pay, namespace: settlement}
-spec:
-  to: {identity: payment, ports: [{port: 8443}]}
-  from: [{identity: {name: order, namespace: storefront}}]
-  authentication: {mtls: {}, jwt: {}}
-";
 
 fn at(seconds: i64) -> Timestamp {
     now() + SignedDuration::from_secs(seconds)
@@ -30,7 +21,7 @@ fn at(seconds: i64) -> Timestamp {
 fn operator(identity: &str, restart: bool) -> Operator {
     let mut operator = Operator::new(&[]);
     operator.world.settings.restart = restart;
-    for yaml in [SHOP, DNS, POLICY] {
+    for yaml in [SHOP, DNS, SIGNED_CALL] {
         operator.show(yaml);
     }
     change(&mut operator, identity, |spec| {
@@ -68,7 +59,7 @@ fn certificate_keys_bundles_and_key_sets_count_and_nothing_else_does() {
     operator.work();
     assert_eq!(hash(&operator, "settlement/payment").unwrap(), old, "nothing changed");
     // How long a token may live stands in access.json alone.
-    operator.show(&POLICY.replace("jwt: {}", "jwt: {maxLifetime: 1m}"));
+    operator.show(&SIGNED_CALL.replace("jwt: {}", "jwt: {maxLifetime: 1m}"));
     operator.work();
     assert_eq!(hash(&operator, "settlement/payment").unwrap(), old, "access.json");
 

@@ -3,18 +3,9 @@
 use super::*;
 use crate::pki::RevocationCause;
 use crate::pki::testing::now;
-use crate::plan::testing::Operator;
+use crate::plan::testing::{Operator, SIGNED_CALL};
 use crate::plan::{Outcome, identity_status};
 use crate::testing::{DNS, SHOP, condition, key};
-
-const SIGNED: &str = "
-kind: AccessPolicy
-metadata: {name: pay, namespace: settlement}
-spec:
-  to: {identity: payment, ports: [{port: 8443}]}
-  from: [{identity: {name: order, namespace: storefront}}]
-  authentication: {mtls: {}, jwt: {}}
-";
 
 fn rotate(operator: &mut Operator, id: &str, target: &str) -> Vec<String> {
     let object = operator.world.service_identity(&key("storefront/order")).unwrap();
@@ -37,7 +28,7 @@ fn secrets(log: &[String]) -> Vec<&str> {
 
 #[test]
 fn a_certificate_that_may_be_in_other_hands_is_revoked_and_then_replaced_once() {
-    let mut operator = Operator::at_rest(&[SHOP, DNS, SIGNED]);
+    let mut operator = Operator::at_rest(&[SHOP, DNS, SIGNED_CALL]);
     let before = status(&operator);
     let log = rotate(&mut operator, "first", "Certificate");
     let expected = ["replace Secret ringfence-system/storefront-ca", "replace Secret storefront/order-tls"];
@@ -58,7 +49,7 @@ fn a_certificate_that_may_be_in_other_hands_is_revoked_and_then_replaced_once() 
 
 #[test]
 fn a_signing_key_that_may_be_in_other_hands_leaves_every_key_set_at_once() {
-    let mut operator = Operator::at_rest(&[SHOP, DNS, SIGNED]);
+    let mut operator = Operator::at_rest(&[SHOP, DNS, SIGNED_CALL]);
     let before = status(&operator);
     let log = rotate(&mut operator, "first", "SigningKey");
     assert_eq!(secrets(&log), ["replace Secret storefront/order-signing-key"], "the certificate stays");

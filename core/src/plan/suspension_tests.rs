@@ -3,18 +3,9 @@
 use super::*;
 use crate::api::ConditionType;
 use crate::pki::testing::now;
-use crate::plan::testing::Operator;
+use crate::plan::testing::{Operator, SIGNED_CALL};
 use crate::plan::{Outcome, identity_status};
 use crate::testing::{DNS, SHOP, condition, key, verdicts};
-
-const CALL: &str = "
-kind: AccessPolicy
-metadata: {name: pay, namespace: settlement}
-spec:
-  to: {identity: payment, ports: [{port: 8443}]}
-  from: [{identity: {name: order, namespace: storefront}}]
-  authentication: {mtls: {}, jwt: {}}
-";
 
 /// Changes the order service as a user does.
 fn edit(operator: &mut Operator, change: impl FnOnce(&mut serde_json::Value)) {
@@ -41,7 +32,7 @@ fn place(log: &[String], line: &str) -> usize {
 
 #[test]
 fn a_suspended_identity_is_closed_then_revoked_then_stripped() {
-    let mut operator = Operator::at_rest(&[SHOP, DNS, CALL]);
+    let mut operator = Operator::at_rest(&[SHOP, DNS, SIGNED_CALL]);
     suspend(&mut operator, true);
     let ready = said(&operator, ConditionType::Ready).unwrap();
     assert!(ready.starts_with("False Suspended: every edge is closed"), "{ready}");
@@ -73,7 +64,7 @@ fn a_suspended_identity_is_closed_then_revoked_then_stripped() {
 
 #[test]
 fn an_identity_that_comes_back_gets_new_keys() {
-    let mut operator = Operator::at_rest(&[SHOP, DNS, CALL]);
+    let mut operator = Operator::at_rest(&[SHOP, DNS, SIGNED_CALL]);
     let kid = |operator: &Operator| {
         let status = operator.world.service_identity(&key("storefront/order")).unwrap().status.clone().unwrap();
         (status.signing_key.unwrap().key_id, status.certificate.unwrap().serial)

@@ -20,6 +20,16 @@ use crate::pki::{issue_leaf, rewrite_tls_secret, tls_secret_data};
 use crate::testing::{forget, show, world};
 use crate::world::{AUTHORITY_ANNOTATION, AuthorityFacts, Change, MEMBER_BINDING, NamespacedName, Unit, World};
 
+/// The order service calls the payment service, and signs a token for it.
+pub(crate) const SIGNED_CALL: &str = "
+kind: AccessPolicy
+metadata: {name: pay, namespace: settlement}
+spec:
+  to: {identity: payment, ports: [{port: 8443}]}
+  from: [{identity: {name: order, namespace: storefront}}]
+  authentication: {mtls: {}, jwt: {}}
+";
+
 /// More looks at units than any test needs: whoever is not at rest by then never will be.
 const PATIENCE: usize = 10_000;
 
