@@ -289,7 +289,7 @@ impl Pass<'_> {
                 self.note_in_place(&output);
                 // Someone on the way may have changed it.
                 let kept = domain_plan(&self.context.world(), self.name).map(|plan| plan.trust);
-                self.failed |= matches!(kept, Some(Step::Write { .. }));
+                self.failed |= matches!(kept, Some(Step::Write { .. })) && !self.context.queue.comes_again(&self.unit);
             }
             Written::Found(found) => {
                 self.context.fold_found(&self.unit, Change::ConfigMap(key, Some((&found).into())));

@@ -88,7 +88,8 @@ pub(super) async fn reconcile(context: &Context, namespace: &str) -> Ended {
     context.queue.add(object.metadata.name.clone().map(Unit::Domain));
     // Someone on the way may have changed it.
     let FenceStep { step, .. } = fence_step(&context.world(), namespace);
-    if written && matches!(step, Step::Write { .. }) { Ended::Failed } else { Ended::Done }
+    let changed = written && matches!(step, Step::Write { .. }) && !context.queue.comes_again(&unit);
+    if changed { Ended::Failed } else { Ended::Done }
 }
 
 /// Whether someone is fighting over the baseline of a namespace, and until when it is left alone.

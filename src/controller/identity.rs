@@ -425,8 +425,9 @@ impl Pass<'_> {
         match (self.failed, self.again, done) {
             (true, ..) => Ended::Failed,
             (_, None, false) if self.context.clock.skew().is_some() => Ended::After(SKEW_PAUSE),
-            // What is stored is not what was sent: someone on the way changes it, and nothing tells when that ends.
-            (_, None, false) if self.wrote => Ended::Failed,
+            // What is stored is not what was sent, and not because something came in meanwhile: someone on the way changes
+            // it, and nothing tells when that ends.
+            (_, None, false) if self.wrote && !self.context.queue.comes_again(&self.unit) => Ended::Failed,
             _ => self.until_renewal(),
         }
     }
