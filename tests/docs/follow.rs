@@ -22,7 +22,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     (FIRST_STEPS, "make cluster-down", "the test ends its cluster itself"),
     (
         "how-to/prometheus.md",
-        "helm upgrade ringfence charts/ringfence --namespace ringfence-system --reuse-values \\",
+        "helm upgrade ringfence charts/ringfence --namespace ringfence-system --reset-then-reuse-values \\",
         "it needs the kinds of the Prometheus Operator, whose objects the tests of the chart look at",
     ),
     (

@@ -44,7 +44,8 @@ pub struct TrustDomainSpec {
     pub trust_domain: Option<String>,
 
     /// Names of member namespaces, e.g. `[storefront]`. At most 256. A namespace belongs to one domain: the first claim
-    /// stays. `kube-system` and the operator's namespace can't be members. Unset: only `namespaceSelector` decides.
+    /// stays. `kube-system`, `kube-public`, `kube-node-lease` and the operator's namespace can't be members. Unset: only
+    /// `namespaceSelector` decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
     #[x_kube(merge_strategy = ListMerge::Set)]

@@ -6,7 +6,7 @@ use super::NamespaceFacts;
 use crate::api::TrustDomain;
 
 /// Namespaces that are never inside.
-const SYSTEM_NAMESPACE: &str = "kube-system";
+const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// Who holds what.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl TrustDomain {
 
 /// Whether a namespace can be inside any domain.
 pub fn may_be_member(namespace: &str, operator_namespace: &str) -> bool {
-    namespace != SYSTEM_NAMESPACE && namespace != operator_namespace
+    !SYSTEM_NAMESPACES.contains(&namespace) && namespace != operator_namespace
 }
 
 impl Membership {

@@ -106,7 +106,7 @@ fn the_cluster_itself_and_the_operator_are_never_inside() {
 kind: TrustDomain
 metadata: {name: all}
 spec:
-  namespaces: [kube-system, guard, ringfence-system]
+  namespaces: [kube-system, kube-public, kube-node-lease, guard, ringfence-system]
   namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: Exists}]}
   certificateAuthority: {selfSigned: {}}
 ",
@@ -116,6 +116,8 @@ spec:
         refusals(&world, "all"),
         [
             "namespace kube-system can't be a member: the cluster itself depends on it",
+            "namespace kube-public can't be a member: the cluster itself depends on it",
+            "namespace kube-node-lease can't be a member: the cluster itself depends on it",
             "namespace guard can't be a member: the cluster itself depends on it",
         ]
     );
