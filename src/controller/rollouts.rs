@@ -11,6 +11,9 @@ use ringfence_core::world::NamespacedName;
 /// So many workloads at a time, in the whole cluster.
 const AT_ONCE: usize = 10;
 
+/// So many of them in one namespace, so that one tenant doesn't keep all others waiting.
+const OF_ONE_NAMESPACE: usize = 3;
+
 /// So long pods may take to be replaced, each one after the other: as long as Kubernetes waits for a Deployment to get on.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
@@ -67,7 +70,14 @@ impl Turn {
 
 impl State {
     fn next(&mut self) -> Option<NamespacedName> {
-        self.waiting.pop_first().map(|(_, identity)| identity)
+        let taken = |namespace: &str| {
+            let near = self.turns.iter().filter(|((identity, _), _)| identity.namespace == namespace);
+            near.filter(|(_, turn)| turn.left > 0).count()
+        };
+        let has_room = |(_, identity): &&(_, NamespacedName)| taken(&identity.namespace) < OF_ONE_NAMESPACE;
+        let next = self.waiting.iter().find(has_room).cloned()?;
+        self.waiting.remove(&next);
+        Some(next.1)
     }
 }
 
@@ -86,8 +96,9 @@ impl Rollouts {
     pub(super) fn enter(&self, target: &Target, hash: &str, since: Timestamp, now: Timestamp) -> bool {
         let mut state = self.lock();
         state.turns.retain(|_, turn| now.duration_since(turn.seen) < FORGOTTEN);
-        let others = state.turns.iter().filter(|(other, turn)| *other != target && turn.counts(now)).count();
-        if others >= AT_ONCE {
+        let others = || state.turns.iter().filter(|(other, turn)| *other != target && turn.counts(now));
+        let near = others().filter(|(other, _)| other.0.namespace == target.0.namespace).count();
+        if others().count() >= AT_ONCE || near >= OF_ONE_NAMESPACE {
             state.waiting.insert((since, target.0.clone()));
             return false;
         }
@@ -129,13 +140,17 @@ impl Rollouts {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use ringfence_core::api::WorkloadKind;
 
     use super::*;
 
     fn target(number: usize) -> Target {
         let name = format!("service-{number:03}");
-        (NamespacedName::new("shop", name.clone()), Workload { kind: WorkloadKind::Deployment, name })
+        // Four services in a namespace.
+        let namespace = format!("shop-{}", number % 125);
+        (NamespacedName::new(namespace, name.clone()), Workload { kind: WorkloadKind::Deployment, name })
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -145,18 +160,18 @@ mod tests {
     #[test]
     fn five_hundred_workloads_take_turns_and_all_get_theirs() {
         let rollouts = Rollouts::default();
-        let (mut ready, mut rolling, mut done): (Vec<usize>, BTreeSet<usize>, _) =
-            ((0..500).collect(), BTreeSet::new(), 0);
+        let (mut ready, mut rolling, mut done): (Vec<usize>, VecDeque<usize>, _) =
+            ((0..500).collect(), VecDeque::new(), 0);
         let mut now = 0;
         while done < 500 {
             for number in std::mem::take(&mut ready) {
                 if rollouts.enter(&target(number), "hash", at(0), at(now)) {
-                    rolling.insert(number);
+                    rolling.push_back(number);
                 }
             }
             assert!(!rolling.is_empty() && rolling.len() <= AT_ONCE, "{} at once", rolling.len());
             now += 1;
-            let through = rolling.pop_first().unwrap();
+            let through = rolling.pop_front().unwrap();
             done += 1;
             let next = rollouts.finish(&target(through));
             assert!(rollouts.is_through(&target(through), "hash") && !rollouts.is_through(&target(through), "other"));
@@ -176,6 +191,22 @@ mod tests {
         }
         let next: Vec<_> = (0..4).map(|number| rollouts.leave(&target(number))).collect();
         assert_eq!(next, [Some(target(51).0), Some(target(52).0), Some(target(50).0), None]);
+    }
+
+    #[test]
+    fn one_namespace_leaves_room_for_others() {
+        let rollouts = Rollouts::default();
+        // All in one namespace.
+        let near = |number: usize| target(number * 125);
+        let entered = (0..4).filter(|number| rollouts.enter(&near(*number), "hash", at(0), at(1))).count();
+        assert_eq!(entered, OF_ONE_NAMESPACE);
+        for number in 1..=AT_ONCE - OF_ONE_NAMESPACE {
+            assert!(rollouts.enter(&target(number), "hash", at(5), at(5)), "another namespace");
+        }
+        assert!(!rollouts.enter(&target(20), "hash", at(5), at(5)));
+        // A turn of another namespace does not go to who can't take it, however long he has waited.
+        assert_eq!(rollouts.finish(&target(1)), Some(target(20).0));
+        assert_eq!(rollouts.finish(&near(0)), Some(near(3).0));
     }
 
     #[test]

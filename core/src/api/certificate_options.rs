@@ -37,7 +37,7 @@ pub struct SecretTemplate {
 
 /// Most labels, and most annotations, of a template.
 const MOST_ENTRIES: usize = 16;
-/// Longest value of an annotation of a template, in characters.
+/// Longest value of an annotation of a template, in bytes; the schema can only count characters.
 const LONGEST_ANNOTATION: usize = 4096;
 
 fn label_map(_: &mut SchemaGenerator) -> Schema {
@@ -62,8 +62,8 @@ impl SecretTemplate {
         let mut faults = Vec::new();
         sift(&mut self.labels, &mut faults, |key, value| super::common::label_fault(key, [value]));
         sift(&mut self.annotations, &mut faults, |key, value| {
-            let too_long = || format!("its value has more than {LONGEST_ANNOTATION} characters");
-            super::common::label_fault(key, []).or_else(|| (value.chars().count() > LONGEST_ANNOTATION).then(too_long))
+            let too_long = || format!("its value has more than {LONGEST_ANNOTATION} bytes");
+            super::common::label_fault(key, []).or_else(|| (value.len() > LONGEST_ANNOTATION).then(too_long))
         });
         faults
     }

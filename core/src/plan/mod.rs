@@ -35,7 +35,7 @@ pub use member::{MEMBER_ROLE, MemberStep, OPERATOR_ACCOUNT, is_entered, member_s
 pub use objects::Owner;
 pub use policy::policy_status;
 pub use restart::{
-    RestartPlan, restart_due, restart_failed, restart_plan, restart_refused, restart_stalled, restarting,
+    RestartPlan, Restarted, restart_due, restart_failed, restart_plan, restart_refused, restart_stalled, restarting,
     workload_not_found,
 };
 pub use revocation::{OUTAGE_BUDGET, RevocationPlan, revise_lists, revocation_plan};

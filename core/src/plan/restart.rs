@@ -34,9 +34,22 @@ pub struct RestartPlan {
     /// Since when it is delivered.
     pub since: Timestamp,
     first: Option<Timestamp>,
+    generation: Option<i64>,
+}
+
+/// That all workloads which were named then run with what is delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restarted {
+    hash: String,
+    generation: Option<i64>,
 }
 
 impl RestartPlan {
+    /// Its workloads are through.
+    pub fn done(self) -> Restarted {
+        Restarted { hash: self.hash, generation: self.generation }
+    }
+
     /// How many pods of a namespace run with something older, of those that a workload selects.
     pub fn pods_from_before(&self, world: &World, namespace: &str, selector: &LabelSelector) -> usize {
         let pods = world.pods_in(namespace).filter(|(_, pod)| selector.matches(&pod.labels));
@@ -76,7 +89,7 @@ pub(super) fn restart_status(
     object: &ServiceIdentity,
     plan: &IdentityPlan,
     leaf: Option<&LeafFacts>,
-    restarted: Option<&str>,
+    restarted: Option<&Restarted>,
     now: Timestamp,
 ) -> Option<RestartStatus> {
     let hash = plan.credentials.as_ref()?;
@@ -94,7 +107,7 @@ pub(super) fn restart_status(
     };
     Some(match recorded {
         Some(recorded) if recorded.hash == *hash => {
-            let completed = (restarted == Some(hash)).then_some(object.metadata.generation).flatten();
+            let completed = restarted.filter(|restarted| restarted.hash == *hash).and_then(|done| done.generation);
             RestartStatus { completed_generation: completed.or(recorded.completed_generation), ..recorded }
         }
         Some(recorded) => {
@@ -122,6 +135,7 @@ pub fn restart_plan(world: &World, plan: &IdentityPlan) -> Option<RestartPlan> {
         due: settled(recorded.since.0),
         since: recorded.since.0,
         first: recorded.first.as_ref().map(|first| first.0),
+        generation: object.metadata.generation,
     })
 }
 

@@ -118,8 +118,8 @@ fn next(before: Option<RestartStatus>, had_a_certificate: bool, restarted: bool,
     let hash = plan.credentials.clone().unwrap();
     status.restart = before.map(|before| RestartStatus { hash: before.hash.replace("current", &hash), ..before });
     object.status = Some(status);
-    let restarted = restarted.then_some(hash.as_str());
-    let next = restart_status(&object, &plan, Some(leaf), restarted, at(seconds)).unwrap();
+    let restarted = restarted.then(|| Restarted { hash: hash.clone(), generation: Some(7) });
+    let next = restart_status(&object, &plan, Some(leaf), restarted.as_ref(), at(seconds)).unwrap();
     assert_eq!(next.hash, hash);
     next
 }
@@ -164,7 +164,7 @@ fn workloads_are_looked_at_when_a_change_has_settled_until_all_are_through() {
     assert_eq!((wanted.since, wanted.due), (at(0), at(10)));
     assert_eq!(wanted.workloads, [Workload { kind: WorkloadKind::Deployment, name: "main".to_owned() }]);
     let through = |operator: &mut Operator| {
-        let outcome = Outcome { restarted: hash(operator, "storefront/order"), ..Outcome::default() };
+        let outcome = Outcome { restarted: plan(operator).map(RestartPlan::done), ..Outcome::default() };
         let status = identity_status(&operator.world, &key("storefront/order"), &outcome, at(20));
         let mut object = operator.world.service_identity(&key("storefront/order")).unwrap().as_ref().clone();
         object.status = status;
@@ -222,6 +222,7 @@ fn wanted(since: i64, first: Option<i64>) -> RestartPlan {
         due: at(since + 10),
         since: at(since),
         first: first.map(at),
+        generation: Some(1),
     }
 }
 

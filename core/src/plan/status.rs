@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::identity::{identity_plan, leaf_of};
-use super::restart::{restart_disabled, restart_status};
+use super::restart::{Restarted, restart_disabled, restart_status};
 use super::rotation::{rolling, rotation_status};
 use super::suspension::{SuspensionPlan, suspension_plan};
 use crate::access::widening;
@@ -26,8 +26,8 @@ const SUMMARY: [ConditionType; 3] = [ConditionType::Accepted, ConditionType::Res
 pub struct Outcome {
     /// What went wrong.
     pub problems: Vec<Problem>,
-    /// The hash of what all workloads that are to be rolled now run with.
-    pub restarted: Option<String>,
+    /// What all workloads that are to be rolled now run with.
+    pub restarted: Option<Restarted>,
 }
 
 /// Builds the conditions of one object.
@@ -199,7 +199,7 @@ pub fn identity_status(
         }),
         previous_certificates,
         signing_key,
-        restart: restart_status(object, &plan, leaf, outcome.restarted.as_deref(), now),
+        restart: restart_status(object, &plan, leaf, outcome.restarted.as_ref(), now),
         rotation,
     })
 }

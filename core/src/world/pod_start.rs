@@ -3,6 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
+/// Length of a hash. What is longer was not written by Ringfence, and not worth keeping.
+const HASH_LENGTH: usize = 64;
+
 /// Annotation of a pod template, and so of its pods: the hash of what they were rolled for.
 pub const RESTART_ANNOTATION: &str = "ringfence.dev/credentials-hash";
 
@@ -25,7 +28,10 @@ impl PodStart {
         let annotations = pod.metadata.annotations.as_ref();
         Self {
             files_since: files_since(pod),
-            rolled_for: annotations.and_then(|annotations| annotations.get(RESTART_ANNOTATION)).cloned(),
+            rolled_for: annotations
+                .and_then(|annotations| annotations.get(RESTART_ANNOTATION))
+                .filter(|hash| hash.len() <= HASH_LENGTH)
+                .cloned(),
         }
     }
 }

@@ -40,7 +40,7 @@ impl Pass<'_> {
         for workload in &wanted.workloads {
             all &= self.look_at(&wanted, workload).await;
         }
-        self.outcome.restarted = all.then(|| wanted.hash.clone());
+        self.outcome.restarted = all.then(|| wanted.done());
     }
 
     /// Looks at one workload, and rolls it if need be; returns whether all of its pods have what is delivered.
