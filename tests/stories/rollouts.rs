@@ -281,7 +281,7 @@ async fn a_workload_that_does_not_exist_is_named_and_one_that_comes_later_needs_
 const SERVICES: usize = 12;
 
 #[tokio::test]
-async fn no_more_than_ten_workloads_are_rolled_at_a_time_and_the_others_take_their_turns() {
+async fn no_more_than_three_workloads_of_a_namespace_are_rolled_at_a_time_and_the_others_take_their_turns() {
     let (story, _turn) = begin_alone("turns").await;
     let clock = Forward::default();
     let operation = operate(&story, &clock).await;
@@ -313,17 +313,17 @@ async fn no_more_than_ten_workloads_are_rolled_at_a_time_and_the_others_take_the
         said.filter(|(_, reason, message)| reason == "Restarting" && message.contains(words)).count()
     };
     clock.to(40);
-    eventually("ten are rolled and two wait", async || {
+    eventually("three are rolled and the others wait", async || {
         let rolled = saying("is being rolled").await;
         let waiting = saying("waits until others are rolled").await;
-        assert!(rolled <= 10, "{rolled} at a time");
-        (rolled == 10 && waiting == 2).then_some(())
+        assert!(rolled <= 3, "{rolled} at a time");
+        (rolled == 3 && waiting == SERVICES - 3).then_some(())
     })
     .await;
     let rolled = deployments.list(&ListParams::default()).await.unwrap();
     let rolled: Vec<String> =
         rolled.into_iter().filter(|object| rolled_for(object).is_some()).map(|object| object.name_any()).collect();
-    assert_eq!(rolled.len(), 10);
+    assert_eq!(rolled.len(), 3);
     for name in &names {
         story.change(deployments.clone(), name, json!({"paused": false})).await;
     }
