@@ -1,4 +1,4 @@
-//! Builds a program when it is asked for and isn't there yet.
+//! Builds or installs a program when it is asked for and isn't there yet.
 //!
 //! Each program lies at `<cache>/ringfence/bin/<module>/<key>/<program>`, where the key is a digest of everything that
 //! decides what comes out: the module's files, the flags and the Go version. So a second run, and a second checkout,
@@ -21,27 +21,22 @@ use crate::servers::{Recipe, Tool};
 /// The path of a program, built first if need be (which is told on standard error).
 pub fn tool(tool: Tool) -> Result<PathBuf> {
     let recipe = tool.recipe();
-    let folder = folder(recipe)?;
-    let program = folder.join(recipe.binary);
-    if program.exists() {
-        return Ok(program);
-    }
-    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    let _lock = lock(&folder, recipe)?;
-    if !program.exists() {
-        remove_leftovers(&folder)?;
-        build(recipe, &folder, &program)?;
-    }
-    Ok(program)
+    once(&folder(recipe)?, recipe.binary, |output| build(recipe, output))
 }
 
-/// The folder below `servers/` that holds a program's Go module.
-pub(crate) fn module_folder(recipe: Recipe) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(recipe.module)
-}
-
-fn build(recipe: Recipe, folder: &Path, program: &Path) -> Result<()> {
-    let name = recipe.binary;
+/// The path of a file or folder of a name in a folder of the cache: made, if it isn't there, at a path that is given to
+/// `make`, and then moved. What is made must bear that.
+pub(crate) fn once(folder: &Path, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let path = folder.join(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    let _lock = lock(folder, name)?;
+    if path.exists() {
+        return Ok(path);
+    }
+    remove_leftovers(folder)?;
     tell(format_args!("building {name} ..."))?;
     let started = Instant::now();
     let unfinished = tempfile::Builder::new()
@@ -49,32 +44,39 @@ fn build(recipe: Recipe, folder: &Path, program: &Path) -> Result<()> {
         .tempdir_in(folder)
         .with_context(|| format!("create a folder in {}", folder.display()))?;
     let output = unfinished.path().join(name);
-    let built = go()
-        .current_dir(module_folder(recipe))
-        .arg("build")
-        .args(flags(recipe))
-        .arg("-o")
-        .arg(&output)
-        .arg(recipe.package)
-        .output()
-        .context("run go build")?;
-    if !built.status.success() {
-        bail!(
-            "could not build {name}: go build ended with {}\n{}",
-            built.status,
-            String::from_utf8_lossy(&built.stderr).trim_end()
-        );
+    make(&output).with_context(|| format!("could not build {name}"))?;
+    fs::rename(&output, &path).with_context(|| format!("move {name} to the cache"))?;
+    tell(format_args!("built {name} in {}", readable(started.elapsed())))?;
+    Ok(path)
+}
+
+/// The folder below `servers/` that holds a program's Go module.
+pub(crate) fn module_folder(recipe: Recipe) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(recipe.module)
+}
+
+fn build(recipe: Recipe, output: &Path) -> Result<()> {
+    let mut build = go();
+    build.current_dir(module_folder(recipe)).arg("build").args(flags(recipe)).arg("-o").arg(output).arg(recipe.package);
+    finish(&mut build)
+}
+
+/// Runs a command to its end; what it said is in the error.
+pub(crate) fn finish(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("run {program}"))?;
+    if output.status.success() {
+        return Ok(());
     }
-    fs::rename(&output, program).with_context(|| format!("move {name} to the cache"))?;
-    tell(format_args!("built {name} in {}", readable(started.elapsed())))
+    bail!("{program} ended with {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end())
 }
 
 fn folder(recipe: Recipe) -> Result<PathBuf> {
     Ok(root()?.join("bin").join(recipe.module).join(key(recipe)?))
 }
 
-/// `$XDG_CACHE_HOME/ringfence`, or the same below `~/.cache`.
-pub(crate) fn root() -> Result<PathBuf> {
+/// The folder for what is built or fetched once: `$XDG_CACHE_HOME/ringfence`, or the same below `~/.cache`.
+pub fn root() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty());
     let cache = set("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -100,8 +102,12 @@ fn key(recipe: Recipe) -> Result<String> {
         digest.update(&[0]);
         digest.update(&fs::read(&source).with_context(|| format!("read {}", source.display()))?);
     }
-    let digest = digest.finish();
-    Ok(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(digest))
+}
+
+/// A digest as a file's name.
+pub(crate) fn hex(digest: Digest) -> String {
+    digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn flags(recipe: Recipe) -> Vec<String> {
@@ -156,13 +162,13 @@ fn ask_go_version() -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
-fn lock(folder: &Path, recipe: Recipe) -> Result<File> {
+fn lock(folder: &Path, name: &str) -> Result<File> {
     let path = folder.join("lock");
     let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            tell(format_args!("waiting for {}: another process is building it or its kin", recipe.binary))?;
+            tell(format_args!("waiting for {name}: another process is building it or its kin"))?;
             file.lock().with_context(|| format!("lock {}", path.display()))?;
         }
         Err(TryLockError::Error(error)) => {

@@ -19,9 +19,9 @@ pub(crate) struct Authority {
 }
 
 /// A certificate and its key, in PEM.
-pub(crate) struct Credential {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+pub struct Credential {
+    pub certificate: String,
+    pub key: String,
 }
 
 impl Authority {
@@ -68,13 +68,22 @@ impl Authority {
 
     /// A certificate for a server with these names and addresses.
     pub(crate) fn server(&self, name: &str, names: &[String]) -> Result<Credential> {
+        self.named(name, names, vec![ExtendedKeyUsagePurpose::ServerAuth])
+    }
+
+    /// A certificate for a service that others call and that calls others, as Ringfence's are.
+    pub(crate) fn service(&self, name: &str, names: &[String]) -> Result<Credential> {
+        self.named(name, names, vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth])
+    }
+
+    fn named(&self, name: &str, names: &[String], usages: Vec<ExtendedKeyUsagePurpose>) -> Result<Credential> {
         let mut subject = DistinguishedName::new();
         subject.push(DnType::CommonName, name);
         let mut parameters = leaf_parameters(subject);
         parameters.subject_alt_names = CertificateParams::new(names)
             .with_context(|| format!("put {} into a certificate", names.join(", ")))?
             .subject_alt_names;
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        parameters.extended_key_usages = usages;
         self.sign(&parameters).with_context(|| format!("make a server certificate for {name}"))
     }
 

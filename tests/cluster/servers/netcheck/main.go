@@ -7,6 +7,9 @@
 //	                                          try until every address is in that state
 //	netcheck resolve NAME...                  one line per name: "NAME ADDRESS..." or "NAME failed REASON"
 //	netcheck read FOLDER...                   one line per file in it: "PATH SHA-256" or "PATH failed REASON"
+//	netcheck post [-timeout 5s] IDENTITY URL NAME=VALUE...
+//	                                          send a form with the certificate in /IDENTITY-tls, to who is known in
+//	                                          /IDENTITY-trust/callees.pem: "STATUS BODY" or "failed REASON"
 //	netcheck pause                            hold a pod's namespaces (the sandbox image)
 //
 // What it prints counts: it ends with 0 whatever it finds.
@@ -15,12 +18,15 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -32,7 +38,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(errors.New("usage: netcheck serve|dial|resolve|read|pause"))
+		fail(errors.New("usage: netcheck serve|dial|resolve|read|post|pause"))
 	}
 	switch arguments := os.Args[2:]; os.Args[1] {
 	case "serve":
@@ -43,12 +49,14 @@ func main() {
 		resolve(arguments)
 	case "read":
 		read(arguments)
+	case "post":
+		post(arguments)
 	case "pause":
 		stopped := make(chan os.Signal, 1)
 		signal.Notify(stopped, syscall.SIGTERM, syscall.SIGINT)
 		<-stopped
 	default:
-		fail(fmt.Errorf("%s: not one of serve, dial, resolve, read, pause", os.Args[1]))
+		fail(fmt.Errorf("%s: not one of serve, dial, resolve, read, post, pause", os.Args[1]))
 	}
 }
 
@@ -143,6 +151,49 @@ func read(folders []string) {
 			return fmt.Sprintf("%s %x", path, sha256.Sum256(content))
 		})
 	}
+}
+
+func post(arguments []string) {
+	flags := flag.NewFlagSet("post", flag.ExitOnError)
+	timeout := flags.Duration("timeout", 5*time.Second, "how long it may take")
+	_ = flags.Parse(arguments)
+	if flags.NArg() < 2 {
+		fail(errors.New("usage: netcheck post IDENTITY URL NAME=VALUE..."))
+	}
+	status, body, err := send(flags.Arg(0), flags.Arg(1), flags.Args()[2:], *timeout)
+	if err != nil {
+		fmt.Println("failed", err)
+		return
+	}
+	fmt.Println(status, strings.TrimSpace(body))
+}
+
+func send(identity, address string, fields []string, timeout time.Duration) (int, string, error) {
+	certificate, err := tls.LoadX509KeyPair("/"+identity+"-tls/tls.crt", "/"+identity+"-tls/tls.key")
+	if err != nil {
+		return 0, "", err
+	}
+	callees, err := os.ReadFile("/" + identity + "-trust/callees.pem")
+	if err != nil {
+		return 0, "", err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(callees)
+	form := url.Values{}
+	for _, field := range fields {
+		name, value, _ := strings.Cut(field, "=")
+		form.Add(name, value)
+	}
+	client := http.Client{Timeout: timeout, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, RootCAs: roots},
+	}}
+	answer, err := client.PostForm(address, form)
+	if err != nil {
+		return 0, "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 65536))
+	return answer.StatusCode, string(body), err
 }
 
 // each asks for all subjects at once and prints the answers in their order.
