@@ -4,10 +4,12 @@
 pub mod access;
 pub mod api;
 pub mod inspect;
+pub mod issuers;
 pub mod jwt;
 pub mod overview;
 pub mod pki;
 pub mod plan;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 pub mod world;

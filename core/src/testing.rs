@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::access::{Grant, JudgedPolicy};
 use crate::api::{ConditionType, find_condition};
 use crate::world::{
-    Change, ForeignPolicy, Identity, NamespaceFacts, NamespacedName, PodFacts, Problem, Settings, Unit, World,
-    service_cidrs,
+    Change, ForeignPolicy, Identity, NamespaceFacts, NamespacedName, PodFacts, Problem, Settings, TokenService, Unit,
+    World, service_cidrs,
 };
 
 /// Two domains. Storefront lets order out to settlement, and anyone in to its gateway; settlement lets storefront in to
@@ -76,9 +76,55 @@ pub(crate) const DNS: &str = r"
 {kind: Service, metadata: {name: kube-dns, namespace: kube-system}, spec: {selector: {k8s-app: kube-dns}}}
 ";
 
+/// The token service `tokens/sts` in a domain of its own. Order talks to it and to an issuer of somebody else, payment to
+/// the token service alone; the clients of storefront come from outside.
+pub(crate) const ISSUERS: &str = "
+kind: TrustDomain
+metadata: {name: tokens}
+spec: {namespaces: [tokens], certificateAuthority: {selfSigned: {}}}
+---
+{kind: ServiceIdentity, metadata: {name: sts, namespace: tokens}, spec: {}}
+---
+kind: TrustDomain
+metadata: {name: storefront}
+spec:
+  trustDomain: storefront.example
+  namespaces: [storefront]
+  certificateAuthority: {selfSigned: {}}
+  tokenIssuers:
+  - {name: tokens, builtIn: {clients: {secretName: clients, cidrs: [203.0.113.0/24]}}}
+  - {name: login, issuer: 'https://login.example', endpoint: {cidrs: [192.0.2.0/24], ports: [{port: 443}]}, caBundle: the roots}
+  outbound: [{trustDomains: [settlement]}]
+---
+kind: TrustDomain
+metadata: {name: settlement}
+spec:
+  trustDomain: settlement.example
+  namespaces: [settlement]
+  certificateAuthority: {selfSigned: {}}
+  tokenIssuers:
+  - {name: sts, builtIn: {}}
+  - {name: login, issuer: 'https://login.example', audiences: [account]}
+  inbound: [{trustDomains: [storefront]}, {anywhere: {}}]
+---
+{kind: ServiceIdentity, metadata: {name: order, namespace: storefront}, spec: {tokenIssuers: [tokens, login]}}
+---
+{kind: ServiceIdentity, metadata: {name: payment, namespace: settlement}, spec: {tokenIssuers: [sts]}}
+";
+
+/// The same where an installation runs a token service.
+pub(crate) fn installation(yaml: &[&str]) -> World {
+    let token_service =
+        TokenService { identity: key("tokens/sts"), port: 8443, issuer: "https://sts.example".to_owned() };
+    listed(World::new(Settings { token_service: Some(token_service), ..Settings::default() }), yaml)
+}
+
 /// A world in which these objects were listed.
 pub(crate) fn world(yaml: &[&str]) -> World {
-    let mut world = World::new(Settings::default());
+    listed(World::new(Settings::default()), yaml)
+}
+
+fn listed(mut world: World, yaml: &[&str]) -> World {
     for yaml in yaml {
         apply(&mut world, yaml);
     }
@@ -115,6 +161,7 @@ pub(crate) fn forget(world: &mut World, kind: &str, name: &str) -> BTreeSet<Unit
         "ConfigMap" => Change::ConfigMap(key(name), None),
         "NetworkPolicy" => Change::NetworkPolicy(key(name), None),
         "RoleBinding" => Change::RoleBinding(key(name), None),
+        "Node" => Change::Node(name.to_owned(), None),
         other => panic!("nothing of kind {other} goes"),
     })
 }
@@ -125,6 +172,7 @@ pub(crate) fn in_words(units: &BTreeSet<Unit>) -> Vec<String> {
         Unit::Domain(name) => format!("domain {name}"),
         Unit::Member(namespace) => format!("member {namespace}"),
         Unit::Fence(namespace) => format!("fence {namespace}"),
+        Unit::Directory(key) => format!("directory {key}"),
         Unit::Identity(key) => format!("identity {key}"),
         Unit::Policy(key) => format!("policy {key}"),
     });

@@ -9,8 +9,8 @@ use super::caller::{api_server, pods_without_identity};
 use super::cidr::parse_cidr;
 use super::ports::{literal_ports, merged, resolve_ports};
 use super::{Objection, ResolvedPort};
-use crate::api::{AccessPolicySpec, PodPeer, Reason};
-use crate::world::{Identity, NamespacedName, World};
+use crate::api::{AccessPolicySpec, PodPeer, Protocol, Reason};
+use crate::world::{Identity, NO_TOKEN_SERVICE, NamespacedName, World};
 
 /// Who is called.
 #[derive(Clone, Debug)]
@@ -58,6 +58,31 @@ pub(super) fn resolve_callee<'a>(
             Err(Objection::refused(Reason::Invalid, message))
         }
     }
+}
+
+/// The built-in token service and its port.
+pub(super) fn token_service(world: &World) -> Result<(&Identity, ResolvedPort), Objection> {
+    let unresolved = |message: String| Objection::unresolved(Reason::TokenServiceNotFound, message);
+    let Some(service) = &world.settings.token_service else { return Err(unresolved(NO_TOKEN_SERVICE.to_owned())) };
+    let key = &service.identity;
+    let state = match world.resolved(key) {
+        None => "does not exist",
+        Some(resolved) if resolved.problems.iter().any(|problem| problem.reason == Reason::Suspended) => "is suspended",
+        Some(_) => "is not accepted",
+    };
+    let missing = || {
+        unresolved(format!(
+            "ServiceIdentity {key} of the token service {state}, so that nobody may call it: the platform team finds more in its status"
+        ))
+    };
+    let identity = world.identity(key).ok_or_else(missing)?;
+    if !identity.options.usages.server_auth {
+        let message = format!(
+            "the certificate of ServiceIdentity {key}, which is the token service, is not for servers: the platform team adds ServerAuth to certificate.usages in it"
+        );
+        return Err(Objection::refused(Reason::UsageMissing, message));
+    }
+    Ok((identity, ResolvedPort::range(service.port, service.port, Protocol::Tcp)))
 }
 
 fn callee_identity<'a>(world: &'a World, key: &NamespacedName) -> Result<&'a Identity, Objection> {

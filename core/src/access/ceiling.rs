@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::cidr::{is_anywhere, parse_cidr};
-use super::{Authenticated, Objection, ResolvedPort};
+use super::{Authenticated, Objection, ResolvedPort, ResolvedSigner};
 use crate::api::{AcceptedAuthentication, CeilingPort, ConditionType, Empty, IdentityRef, Reason, TrustDomain};
 use crate::world::{NamespacedName, Problem};
 
@@ -134,7 +134,11 @@ fn entries(domain: &TrustDomain, direction: Direction) -> Vec<Entry<'_>> {
         identities: &entry.identities,
         cluster_addresses: entry.cluster_addresses,
         accepted: Some(entry.accepted_authentication.clone().unwrap_or_else(|| {
-            let mut accepted = vec![AcceptedAuthentication::Mtls, AcceptedAuthentication::CallerJwt];
+            let mut accepted = vec![
+                AcceptedAuthentication::Mtls,
+                AcceptedAuthentication::CallerJwt,
+                AcceptedAuthentication::IssuerJwt,
+            ];
             accepted.extend(entry.trust_domains.is_none().then_some(AcceptedAuthentication::None));
             accepted
         })),
@@ -227,7 +231,8 @@ impl Entry<'_> {
         self.accepted.as_ref().is_none_or(|accepted| {
             accepted.iter().any(|accepted| match accepted {
                 AcceptedAuthentication::Mtls => proof.mtls,
-                AcceptedAuthentication::CallerJwt => proof.jwt.is_some(),
+                AcceptedAuthentication::CallerJwt => matches!(proof.signer(), Some(ResolvedSigner::Caller)),
+                AcceptedAuthentication::IssuerJwt => matches!(proof.signer(), Some(ResolvedSigner::Issuer(_))),
                 AcceptedAuthentication::None => true,
             })
         })
@@ -297,6 +302,7 @@ fn kind(accepted: AcceptedAuthentication) -> &'static str {
     match accepted {
         AcceptedAuthentication::Mtls => "Mtls",
         AcceptedAuthentication::CallerJwt => "CallerJwt",
+        AcceptedAuthentication::IssuerJwt => "IssuerJwt",
         AcceptedAuthentication::None => "None",
     }
 }
@@ -316,11 +322,13 @@ impl Other<'_> {
 impl Authenticated {
     /// The demanded proofs in the words of a ceiling.
     fn in_words(&self) -> &'static str {
-        match (self.mtls, self.jwt.is_some()) {
-            (true, true) => "Mtls and CallerJwt",
-            (true, false) => "Mtls",
-            (false, true) => "CallerJwt",
-            (false, false) => "None",
+        match (self.mtls, self.signer()) {
+            (true, Some(ResolvedSigner::Caller)) => "Mtls and CallerJwt",
+            (true, Some(ResolvedSigner::Issuer(_))) => "Mtls and IssuerJwt",
+            (true, None) => "Mtls",
+            (false, Some(ResolvedSigner::Caller)) => "CallerJwt",
+            (false, Some(ResolvedSigner::Issuer(_))) => "IssuerJwt",
+            (false, None) => "None",
         }
     }
 }

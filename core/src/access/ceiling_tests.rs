@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::api::Protocol;
+use crate::access::{IssuerToken, ResolvedJwt};
+use crate::api::{Protocol, TokenValidation};
 use crate::testing::{SHOP, apply, world};
+use crate::world::{IssuerKey, ListedIssuer};
 
 #[test]
 fn a_range_that_cannot_be_read_covers_nothing_and_is_named() {
@@ -100,13 +102,20 @@ spec:
 
 #[test]
 fn proof_is_enough_when_one_accepted_kind_is_demanded_or_none_is_accepted() {
-    let jwt =
-        || Some(crate::access::ResolvedJwt { audiences: BTreeSet::new(), max_lifetime: jiff::SignedDuration::ZERO });
+    let of_issuer = || {
+        let issuer =
+            ListedIssuer { name: "sts".to_owned(), key: IssuerKey::BuiltIn, issuer: "https://sts.example".to_owned() };
+        let (validation, scopes) = (TokenValidation::Jwks, BTreeSet::new());
+        ResolvedSigner::Issuer(IssuerToken { issuer, validation, scopes, one_time: false })
+    };
+    let jwt = |signer| Some(ResolvedJwt { signer, audiences: BTreeSet::new(), max_lifetime: None });
     let proofs = [
         Authenticated { mtls: false, jwt: None },
         Authenticated { mtls: true, jwt: None },
-        Authenticated { mtls: false, jwt: jwt() },
-        Authenticated { mtls: true, jwt: jwt() },
+        Authenticated { mtls: false, jwt: jwt(ResolvedSigner::Caller) },
+        Authenticated { mtls: true, jwt: jwt(ResolvedSigner::Caller) },
+        Authenticated { mtls: false, jwt: jwt(of_issuer()) },
+        Authenticated { mtls: true, jwt: jwt(of_issuer()) },
     ];
     let accepted = |entry: &str| {
         let mut world = world(&[]);
@@ -124,11 +133,17 @@ fn proof_is_enough_when_one_accepted_kind_is_demanded_or_none_is_accepted() {
         };
         proofs.each_ref().map(|proof| admit(proof).is_ok())
     };
-    // In the order: nothing, mtls, jwt, mtls+jwt.
-    assert_eq!(accepted("{trustDomains: [e]}"), [false, true, true, true]);
-    assert_eq!(accepted("{anywhere: {}}"), [true, true, true, true]);
-    assert_eq!(accepted("{trustDomains: [e], acceptedAuthentication: [Mtls]}"), [false, true, false, true]);
-    assert_eq!(accepted("{trustDomains: [e], acceptedAuthentication: [CallerJwt]}"), [false, false, true, true]);
-    assert_eq!(accepted("{trustDomains: [e], acceptedAuthentication: [None]}"), [true, true, true, true]);
-    assert_eq!(accepted("{anywhere: {}, acceptedAuthentication: [Mtls, CallerJwt]}"), [false, true, true, true]);
+    // In the order: nothing, mtls, a token of the caller without and with mtls, one of an issuer without and with it.
+    assert_eq!(accepted("{trustDomains: [e]}"), [false, true, true, true, true, true]);
+    assert_eq!(accepted("{anywhere: {}}"), [true; 6]);
+    let only = |kinds: &str| accepted(&format!("{{trustDomains: [e], acceptedAuthentication: [{kinds}]}}"));
+    assert_eq!(only("Mtls"), [false, true, false, true, false, true]);
+    assert_eq!(only("CallerJwt"), [false, false, true, true, false, false]);
+    assert_eq!(only("IssuerJwt"), [false, false, false, false, true, true]);
+    assert_eq!(only("None"), [true; 6]);
+    assert_eq!(only("CallerJwt, IssuerJwt"), [false, false, true, true, true, true]);
+    assert_eq!(
+        accepted("{anywhere: {}, acceptedAuthentication: [Mtls, IssuerJwt]}"),
+        [false, true, false, true, true, true]
+    );
 }

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::document_tokens::{AccessIssuer, AccessToken, access_issuers, key_set, key_sets};
 use super::{Authenticated, Grant, GrantSource, GrantTarget, IpBlock, JudgedPolicy, ResolvedPort};
 use crate::api::{HttpRule, Protocol};
-use crate::pki::SpiffeId;
-use crate::world::{ContentHash, Identity, content_hash};
+use crate::world::{ContentHash, Identity, World, content_hash};
 
 /// Version of the document's form. A reader refuses a version that it does not know.
-pub const ACCESS_VERSION: u32 = 1;
+pub const ACCESS_VERSION: u32 = 2;
 
 /// Who may call a service and whom it may call. A reader treats what it does not know as not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessDocument {
-    /// Version of the document's form: 1.
+    /// Version of the document's form: 2.
     pub version: u32,
     /// The service's own SPIFFE ID.
     #[serde(rename = "spiffeID")]
@@ -31,7 +31,11 @@ pub struct AccessDocument {
     /// SPIFFE ID of a caller that signs tokens (`iss`) → name of the file with its public keys. A token must verify with a
     /// key of its own issuer's file, and of no other.
     pub key_sets: BTreeMap<String, String>,
-    /// Who may call, port by port. Ports do not overlap; nobody may call on a port that is not listed.
+    /// Identifier of a token issuer (`iss`) → what is known of it: of those whose tokens callers bring, and of those that
+    /// the service talks to.
+    pub issuers: BTreeMap<String, AccessIssuer>,
+    /// Who may call, port by port. Ports do not overlap; nobody may call on a port that is not listed, but for the clients of
+    /// the built-in token service, which are not in its own document.
     pub ports: Vec<AccessPort>,
     /// Who may be called.
     pub callees: Vec<AccessCallee>,
@@ -86,8 +90,9 @@ pub struct AccessCaller {
     pub proof: AccessProof,
     /// What may be called; empty for everything.
     pub rules: Vec<AccessRule>,
-    /// The AccessPolicy that grants it, `<namespace>/<name>`.
-    pub policy: String,
+    /// The AccessPolicy that grants it, `<namespace>/<name>`; absent for the way to a token issuer, which needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// Who may call.
@@ -134,19 +139,9 @@ pub enum CallerName {
 pub struct AccessProof {
     /// By a client certificate with the caller's SPIFFE ID.
     pub mtls: bool,
-    /// By a token that the caller signs; absent for none.
+    /// By a token; absent for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<AccessToken>,
-}
-
-/// A token that a caller signs: `typ` is `service+jwt`, `iss` and `sub` are the caller's SPIFFE ID.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AccessToken {
-    /// The token must carry one of these in `aud`.
-    pub audiences: BTreeSet<String>,
-    /// Longest time from `iat` to `exp`, in seconds.
-    pub max_lifetime_seconds: u64,
 }
 
 /// One thing that may be called: HTTP methods and paths, or methods of a gRPC service.
@@ -179,8 +174,9 @@ pub struct AccessCallee {
     pub proof: AccessProof,
     /// What may be called; empty for everything.
     pub rules: Vec<AccessRule>,
-    /// The AccessPolicy that grants it, `<namespace>/<name>`.
-    pub policy: String,
+    /// The AccessPolicy that grants it, `<namespace>/<name>`; absent for the way to a token issuer, which needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// Who may be called.
@@ -225,9 +221,11 @@ pub struct AddressBlock {
 }
 
 /// The document of an identity, from the judged policies in which it is called or calls. Drafts do not count.
-pub fn access_document(identity: &Identity, judged: &[Arc<JudgedPolicy>]) -> AccessDocument {
+pub fn access_document(world: &World, identity: &Identity, judged: &[Arc<JudgedPolicy>]) -> AccessDocument {
     let grants: Vec<&Grant> = judged.iter().filter(|judged| !judged.draft).flat_map(|judged| &judged.grants).collect();
     let incoming: Vec<&Grant> = grants.iter().copied().filter(|grant| grant.is_target(identity)).collect();
+    // The token service knows its clients, of which there can be thousands, from other documents.
+    let declared: Vec<&Grant> = incoming.iter().copied().filter(|grant| grant.origin.policy().is_some()).collect();
     let outgoing: Vec<&Grant> = grants.iter().copied().filter(|grant| grant.is_source(identity)).collect();
     let mut document = AccessDocument {
         version: ACCESS_VERSION,
@@ -235,7 +233,8 @@ pub fn access_document(identity: &Identity, judged: &[Arc<JudgedPolicy>]) -> Acc
         audiences: identity.audiences.clone(),
         bundles: bundles(&incoming, &outgoing),
         key_sets: key_sets(&incoming),
-        ports: ports(&incoming),
+        issuers: access_issuers(world, identity, &incoming),
+        ports: ports(&declared),
         callees: sorted(outgoing.into_iter().map(AccessCallee::from)),
         content_hash: ContentHash::new(),
     };
@@ -251,11 +250,6 @@ pub fn access_schema() -> serde_json::Value {
 /// Name of the file with the issuing CAs of a trust domain.
 pub fn bundle_file(trust_domain: &str) -> String {
     format!("bundle.{trust_domain}.pem")
-}
-
-/// Name of the file with the public keys of a service.
-pub fn key_set_file(signer: &SpiffeId) -> String {
-    format!("jwks.{}.{}.json", signer.namespace(), signer.service_account())
 }
 
 impl AccessDocument {
@@ -276,15 +270,6 @@ fn bundles(incoming: &[&Grant], outgoing: &[&Grant]) -> BTreeMap<String, String>
         _ => None,
     });
     callers.chain(callees).map(|trust_domain| (trust_domain.clone(), bundle_file(&trust_domain))).collect()
-}
-
-fn key_sets(incoming: &[&Grant]) -> BTreeMap<String, String> {
-    let signers = incoming.iter().filter(|grant| grant.authentication.jwt.is_some());
-    let signers = signers.filter_map(|grant| match &grant.source {
-        GrantSource::Identity(peer) => Some(&peer.spiffe_id),
-        _ => None,
-    });
-    signers.map(|signer| (signer.to_string(), key_set_file(signer))).collect()
 }
 
 /// The callers of each port. Where ranges overlap they are cut, so that each port is in one entry.
@@ -353,11 +338,15 @@ impl From<&Grant> for AccessCaller {
             GrantSource::Anywhere => CallerName::Anywhere,
             GrantSource::KubernetesApi(_) => CallerName::KubernetesApi,
         };
+        let mut proof: AccessProof = (&grant.authentication).into();
+        if let Some(token) = &mut proof.token {
+            token.key_set = key_set(grant);
+        }
         Self {
             caller,
-            proof: (&grant.authentication).into(),
+            proof,
             rules: grant.rules.iter().map(Into::into).collect(),
-            policy: grant.policy.to_string(),
+            policy: grant.origin.policy().map(ToString::to_string),
         }
     }
 }
@@ -382,17 +371,14 @@ impl From<&Grant> for AccessCallee {
             ports: grant.ports.iter().copied().map(Into::into).collect(),
             proof: (&grant.authentication).into(),
             rules: grant.rules.iter().map(Into::into).collect(),
-            policy: grant.policy.to_string(),
+            policy: grant.origin.policy().map(ToString::to_string),
         }
     }
 }
 
 impl From<&Authenticated> for AccessProof {
     fn from(authentication: &Authenticated) -> Self {
-        let token = authentication.jwt.as_ref().map(|jwt| AccessToken {
-            audiences: jwt.audiences.clone(),
-            max_lifetime_seconds: u64::try_from(jwt.max_lifetime.as_secs()).unwrap_or_default(),
-        });
+        let token = authentication.jwt.as_ref().map(Into::into);
         Self { mtls: authentication.mtls, token }
     }
 }

@@ -67,7 +67,7 @@ spec:
 fn document(world: &World, name: &str) -> AccessDocument {
     let identity = identity(world, name);
     let judged: Vec<_> = world.judged_of(&identity.key).cloned().collect();
-    access_document(identity, &judged)
+    access_document(world, identity, &judged)
 }
 
 fn value(document: &AccessDocument) -> Value {
@@ -77,7 +77,7 @@ fn value(document: &AccessDocument) -> Value {
 #[test]
 fn a_callee_reads_who_it_is_and_with_which_files_to_verify_its_callers() {
     let payment = value(&document(&world(&[SHOP, CLUSTER, GIVEN]), "settlement/payment"));
-    assert_eq!(payment["version"], 1);
+    assert_eq!(payment["version"], 2);
     assert_eq!(payment["spiffeID"], "spiffe://settlement.example/ns/settlement/sa/payment");
     assert_eq!(
         payment["audiences"],
@@ -146,7 +146,7 @@ fn a_token_is_described_as_the_policy_demands_it() {
                 "spiffeID": "spiffe://storefront.example/ns/storefront/sa/order",
                 "trustDomain": "storefront.example"
             },
-            "proof": {"mtls": false, "token": {"audiences": ["payment.settlement.svc"], "maxLifetimeSeconds": 60}},
+            "proof": {"mtls": false, "token": {"signer": "Caller", "keySet": "jwks.storefront.order.json", "audiences": ["payment.settlement.svc"], "maxLifetimeSeconds": 60}},
             "rules": [{"grpcService": "shop.payment.v1.Payment", "grpcMethods": ["Charge"]}],
             "policy": "settlement/order"
         })
@@ -170,7 +170,7 @@ fn a_caller_reads_whom_it_may_call_and_how_to_prove_itself() {
                 "dnsNames": ["payment.settlement.svc", "payment.settlement.svc.cluster.local"]
             },
             "ports": [{"port": 8443, "protocol": "TCP"}],
-            "proof": {"mtls": false, "token": {"audiences": ["payment.settlement.svc"], "maxLifetimeSeconds": 60}},
+            "proof": {"mtls": false, "token": {"signer": "Caller", "audiences": ["payment.settlement.svc"], "maxLifetimeSeconds": 60}},
             "rules": [{"grpcService": "shop.payment.v1.Payment", "grpcMethods": ["Charge"]}],
             "policy": "settlement/order"
         }])

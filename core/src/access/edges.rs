@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::caller::pods_in_words;
-use super::{Authenticated, Grant, GrantSource, GrantTarget, JudgedPolicy, ResolvedPort};
+use super::{Authenticated, Grant, GrantSource, GrantTarget, JudgedPolicy, ResolvedPort, ResolvedSigner};
 
 /// Someone may call someone on a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,7 +15,7 @@ pub struct Edge {
     pub callee: String,
     /// On which port, or range of ports.
     pub port: ResolvedPort,
-    /// What the caller must prove, e.g. `mtls`, `jwt`, `mtls+jwt` or `nothing`.
+    /// What the caller must prove, e.g. `mtls`, `jwt` (signed by the caller), `issuer-jwt`, `mtls+jwt` or `nothing`.
     pub proof: &'static str,
 }
 
@@ -46,11 +46,13 @@ impl Grant {
 impl Authenticated {
     /// What is demanded, in a word.
     pub fn as_str(&self) -> &'static str {
-        match (self.mtls, self.jwt.is_some()) {
-            (true, true) => "mtls+jwt",
-            (true, false) => "mtls",
-            (false, true) => "jwt",
-            (false, false) => "nothing",
+        match (self.mtls, self.signer()) {
+            (true, Some(ResolvedSigner::Caller)) => "mtls+jwt",
+            (true, Some(ResolvedSigner::Issuer(_))) => "mtls+issuer-jwt",
+            (true, None) => "mtls",
+            (false, Some(ResolvedSigner::Caller)) => "jwt",
+            (false, Some(ResolvedSigner::Issuer(_))) => "issuer-jwt",
+            (false, None) => "nothing",
         }
     }
 }

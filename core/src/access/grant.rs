@@ -8,15 +8,26 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
-use crate::api::{HttpRule, LabelSelector, PodPeer, Protocol, Reason};
+use crate::api::{HttpRule, LabelSelector, PodPeer, Protocol, Reason, TokenValidation};
 use crate::pki::SpiffeId;
-use crate::world::{Identity, NamespacedName, Problem};
+use crate::world::{Identity, ListedIssuer, NamespacedName, Problem};
 
-/// An AccessPolicy after judgement.
+/// What opens edges.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// An AccessPolicy.
+    Policy(NamespacedName),
+    /// The `tokenIssuers` of this ServiceIdentity.
+    Identity(NamespacedName),
+    /// The clients outside the cluster that the TrustDomain of this name registers with the built-in token issuer.
+    Clients(String),
+}
+
+/// An AccessPolicy after judgement, or what opens edges without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JudgedPolicy {
-    /// Which policy.
-    pub key: NamespacedName,
+    /// Which policy, or what else.
+    pub origin: Origin,
     /// A draft (`enforcement: Audit`): its grants are reported, and nothing is opened or delivered.
     pub draft: bool,
     /// What is open, one for each accepted `from` entry.
@@ -27,12 +38,13 @@ pub struct JudgedPolicy {
     pub problems: Vec<Problem>,
 }
 
-/// One accepted `from` entry: complete in itself, so that two grants never mix.
+/// One accepted entry: complete in itself, so that two grants never mix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The policy that grants.
-    pub policy: NamespacedName,
-    /// Position in `spec.from`.
+    /// What grants.
+    pub origin: Origin,
+    /// Position in the list that it comes from: `spec.from` of a policy, `tokenIssuers` of an identity as far as they are
+    /// known, or `clients.cidrs`.
     pub index: usize,
     /// Who may call.
     pub source: GrantSource,
@@ -154,17 +166,51 @@ pub struct ResolvedPort {
 pub struct Authenticated {
     /// By a client certificate.
     pub mtls: bool,
-    /// By a token that it signs.
+    /// By a token.
     pub jwt: Option<ResolvedJwt>,
 }
 
 /// What a token must be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedJwt {
+    /// Who signs it.
+    pub signer: ResolvedSigner,
     /// Audiences of which the token carries one.
     pub audiences: BTreeSet<String>,
-    /// Longest time from `iat` to `exp`.
-    pub max_lifetime: SignedDuration,
+    /// Longest time from `iat` to `exp`; nothing where that is left to an issuer outside.
+    pub max_lifetime: Option<SignedDuration>,
+}
+
+/// Who signs a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResolvedSigner {
+    /// The caller itself.
+    Caller,
+    /// An issuer that the callee's domain trusts.
+    Issuer(IssuerToken),
+}
+
+/// What a token of an issuer must be like, besides what is asked of every token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerToken {
+    /// The issuer, as the callee's domain names it.
+    pub issuer: ListedIssuer,
+    /// How the callee validates it.
+    pub validation: TokenValidation,
+    /// Scopes that it carries.
+    pub scopes: BTreeSet<String>,
+    /// Each call needs a token of its own.
+    pub one_time: bool,
+}
+
+impl Origin {
+    /// The AccessPolicy, if it is one.
+    pub fn policy(&self) -> Option<&NamespacedName> {
+        match self {
+            Self::Policy(key) => Some(key),
+            Self::Identity(_) | Self::Clients(_) => None,
+        }
+    }
 }
 
 impl JudgedPolicy {
@@ -221,6 +267,11 @@ impl Authenticated {
     pub fn is_nothing(&self) -> bool {
         !self.mtls && self.jwt.is_none()
     }
+
+    /// Who signs the token that is demanded, if one is.
+    pub fn signer(&self) -> Option<&ResolvedSigner> {
+        self.jwt.as_ref().map(|jwt| &jwt.signer)
+    }
 }
 
 impl ResolvedPort {
@@ -243,6 +294,16 @@ impl From<&Identity> for Peer {
             spiffe_id: identity.spiffe_id.clone(),
             selector: identity.selector.clone(),
             dns_names: identity.dns_names.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(key) => write!(f, "AccessPolicy {key}"),
+            Self::Identity(key) => write!(f, "tokenIssuers of ServiceIdentity {key}"),
+            Self::Clients(domain) => write!(f, "tokenIssuers of TrustDomain {domain}"),
         }
     }
 }

@@ -10,7 +10,9 @@ use super::caller::{Caller, resolve_caller, source_in_words};
 use super::ceiling::{Admission, Crossing, Direction, Other, admit};
 use super::cidr::{blocks, is_anywhere};
 use super::proof::demanded;
-use super::{Authenticated, Grant, GrantSource, GrantTarget, IpBlock, JudgedPolicy, Objection, Refusal, ResolvedPort};
+use super::{
+    Authenticated, Grant, GrantSource, GrantTarget, IpBlock, JudgedPolicy, Objection, Origin, Refusal, ResolvedPort,
+};
 use crate::api::{AccessPolicy, ConditionType, PolicyEnforcement, Reason, Source};
 use crate::world::{NamespacedName, Problem, World};
 
@@ -35,7 +37,7 @@ pub fn judge(world: &World, key: &NamespacedName, policy: &AccessPolicy) -> Judg
         }
     }
     JudgedPolicy {
-        key: key.clone(),
+        origin: Origin::Policy(key.clone()),
         draft: policy.spec.enforcement == PolicyEnforcement::Audit,
         grants,
         refusals,
@@ -81,7 +83,7 @@ impl Entry<'_> {
         let authentication = demanded(self.world, self.policy.spec.authentication.as_ref(), &caller, self.callee)?;
         let (source, target) = self.ends(caller, &authentication)?;
         Ok(Grant {
-            policy: self.key.clone(),
+            origin: Origin::Policy(self.key.clone()),
             index: self.index,
             source,
             target,

@@ -154,7 +154,7 @@ kind: AccessPolicy
 metadata: {{name: p, namespace: settlement}}
 spec: {{to: {{identity: payment, ports: [{{port: 8443}}]}}, from: [{{identity: {{name: order, namespace: storefront}}}}], authentication: {{jwt: {{{policy}}}}}}}
 "));
-        judged(&world, "settlement/p").grants[0].authentication.jwt.as_ref().unwrap().max_lifetime.as_secs()
+        judged(&world, "settlement/p").grants[0].authentication.jwt.as_ref().unwrap().max_lifetime.unwrap().as_secs()
     };
     assert_eq!(lifetime("", "", ""), 300, "five minutes when nobody says anything");
     assert_eq!(lifetime("", "", "maxLifetime: 1m"), 60);

@@ -3,6 +3,8 @@
 //! Every domain has two namespaces, every namespace the identities `x` (which can sign tokens) and `y` with a pod each, and
 //! a pod without an identity. Outside are two namespaces with pods, DNS, a node, the API server and the internet.
 
+#[path = "model_issuers.rs"]
+mod issuers;
 #[path = "model_random.rs"]
 mod random;
 
@@ -10,11 +12,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use issuers::{Issuer, Token};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 pub(crate) use random::{models, sources};
 
 use super::reference::{End, Labels};
+use crate::world::{NamespacedName, Settings, TokenService};
 
 /// Numbers of ports that policies may name.
 pub(crate) const PORTS: std::ops::RangeInclusive<u16> = 1..=5;
@@ -28,12 +33,17 @@ const IDENTITIES: [&str; 2] = ["x", "y"];
 pub(crate) struct Model {
     pub(crate) domains: Vec<Domain>,
     pub(crate) policies: Vec<Policy>,
+    /// The identity of the token service, which need not exist.
+    token_service: Option<(String, &'static str)>,
+    /// Namespace and name of an identity, and an issuer that it lists.
+    lists: BTreeSet<(String, &'static str, &'static str)>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Domain {
     pub(crate) inbound: Vec<Entry>,
     pub(crate) outbound: Vec<Entry>,
+    issuers: Vec<Issuer>,
 }
 
 /// An entry of a ceiling.
@@ -60,11 +70,11 @@ enum Other {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    namespace: String,
+    pub(crate) namespace: String,
     to: To,
     pub(crate) from: Vec<From>,
-    /// Whether mtls and whether a token is demanded.
-    authentication: Option<(bool, bool)>,
+    /// Whether mtls and which token is demanded.
+    authentication: Option<(bool, Option<Token>)>,
     draft: bool,
 }
 
@@ -149,10 +159,11 @@ impl Model {
                 let (out, into) = (open(true), open(false));
                 let on =
                     |open: &[&Standing<'_>], port| open.iter().any(|standing| holds(&standing.policy.ports(), port));
+                let implied = |port, out| self.is_implied(from, to, port, addresses, out);
                 let is_dns = |port| *to == Party::Dns && port == 53;
                 let ports = PORTS.chain([53, API_PORT]).filter(|port| {
-                    (!self.is_member(from) || is_dns(*port) || on(&out, *port))
-                        && (!self.is_member(to) || on(&into, *port))
+                    (!self.is_member(from) || is_dns(*port) || on(&out, *port) || implied(*port, true))
+                        && (!self.is_member(to) || on(&into, *port) || implied(*port, false))
                 });
                 reach.extend(ports.map(|port| (from.clone(), to.clone(), port)));
             }
@@ -213,13 +224,12 @@ impl Model {
             return None;
         }
         let has_identity = matches!(source, From::Identity(..) | From::Domain(_));
-        let (mtls, jwt) = policy.authentication.unwrap_or((has_identity && to_identity, false));
-        let can_sign = matches!(source, From::Identity(_, "x"));
-        if (mtls || jwt) && !has_identity || jwt && !can_sign {
+        let (mtls, token) = policy.authentication.unwrap_or((has_identity && to_identity, None));
+        if mtls && !has_identity || token.is_some_and(|token| !self.can_bring(policy, source, token)) {
             return None;
         }
-        let proofs: Vec<&str> =
-            [("Mtls", mtls), ("CallerJwt", jwt)].into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+        let token = token.map(|token| if matches!(token, Token::Caller) { "CallerJwt" } else { "IssuerJwt" });
+        let proofs: Vec<&str> = mtls.then_some("Mtls").into_iter().chain(token).collect();
         let caller_domain = match source {
             From::Identity(namespace, name) => Some(self.domain_of(namespace).filter(|_| IDENTITIES.contains(name))?),
             From::Domain(domain) => Some(*domain).filter(|domain| *domain < self.domains.len()).map(Some)?,
@@ -287,7 +297,7 @@ impl Model {
                     })
                 };
                 let accepted = entry.accepted.clone().unwrap_or_else(|| match entry.other {
-                    Other::Domains(_) => vec!["Mtls", "CallerJwt"],
+                    Other::Domains(_) => vec!["Mtls", "CallerJwt", "IssuerJwt"],
                     _ => vec!["None"],
                 });
                 other(entry)
@@ -383,13 +393,15 @@ impl Model {
                 "certificateAuthority": {"selfSigned": {}},
                 "inbound": domain.inbound.iter().map(|entry| entry.object()).collect::<Vec<_>>(),
                 "outbound": domain.outbound.iter().map(|entry| entry.object()).collect::<Vec<_>>(),
+                "tokenIssuers": domain.issuers.iter().map(Issuer::object).collect::<Vec<_>>(),
             }}));
         }
         for namespace in self.namespaces() {
-            objects.push(json!({"kind": "ServiceIdentity", "metadata": {"name": "x", "namespace": namespace}, "spec": {"signingKey": {}}}));
-            objects.push(
-                json!({"kind": "ServiceIdentity", "metadata": {"name": "y", "namespace": namespace}, "spec": {}}),
-            );
+            for (name, mut spec) in [("x", json!({"signingKey": {}})), ("y", json!({}))] {
+                let lists = self.lists.iter().filter(|(of, identity, _)| *of == namespace && *identity == name);
+                spec["tokenIssuers"] = lists.map(|(_, _, issuer)| *issuer).collect();
+                objects.push(json!({"kind": "ServiceIdentity", "metadata": {"name": name, "namespace": namespace}, "spec": spec}));
+            }
         }
         objects.extend(self.policies.iter().enumerate().map(|(index, policy)| {
             json!({"kind": "AccessPolicy", "metadata": {"name": format!("p{index}"), "namespace": policy.namespace}, "spec": policy.spec()})
@@ -452,13 +464,9 @@ impl Policy {
             From::KubernetesApi => json!({"kubernetesAPI": {}}),
         });
         let mut spec = json!({"to": to, "from": from.collect::<Vec<_>>()});
-        if let Some((mtls, jwt)) = self.authentication {
-            spec["authentication"] = json!({});
-            for (key, demanded) in [("mtls", mtls), ("jwt", jwt)] {
-                if demanded {
-                    spec["authentication"][key] = json!({});
-                }
-            }
+        if let Some((mtls, token)) = self.authentication {
+            let parts = mtls.then(|| ("mtls", json!({}))).into_iter().chain(token.map(|token| ("jwt", token.object())));
+            spec["authentication"] = parts.map(|(key, value)| (key.to_owned(), value)).collect();
         }
         spec["enforcement"] = json!(if self.draft { "Audit" } else { "Enforce" });
         spec

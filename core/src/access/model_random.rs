@@ -1,17 +1,35 @@
 //! Random models.
 
-use proptest::prelude::*;
-
+use super::issuers::{issuers, tokens};
 use super::*;
 
 /// Models of 2 to 4 domains.
 pub(crate) fn models() -> impl Strategy<Value = Model> {
     (2usize..=4).prop_flat_map(|count| {
-        let domain =
-            (prop::collection::vec(entries(count, true), 0..6), prop::collection::vec(entries(count, false), 0..6))
-                .prop_map(|(inbound, outbound)| Domain { inbound, outbound });
-        (prop::collection::vec(domain, count), prop::collection::vec(policies(count), 1..8))
-            .prop_map(|(domains, policies)| Model { domains, policies })
+        let domain = (
+            prop::collection::vec(entries(count, true), 0..6),
+            prop::collection::vec(entries(count, false), 0..6),
+            issuers(),
+        )
+            .prop_map(|(inbound, outbound, issuers)| Domain { inbound, outbound, issuers });
+        let token_service = (namespace(count), prop::sample::select(&["x", "y", "y", "nobody"][..]));
+        let lists = (
+            namespace(count),
+            prop::sample::select(&IDENTITIES[..]),
+            prop::sample::select(&["sts", "sts", "login", "nobody"][..]),
+        );
+        (
+            prop::collection::vec(domain, count),
+            prop::collection::vec(policies(count), 1..8),
+            prop::option::weighted(0.9, token_service),
+            prop::collection::btree_set(lists, 0..48),
+        )
+            .prop_map(|(domains, policies, token_service, lists)| Model {
+                domains,
+                policies,
+                token_service,
+                lists,
+            })
     })
 }
 
@@ -43,7 +61,8 @@ pub(crate) fn entries(count: usize, inbound: bool) -> impl Strategy<Value = Entr
     let identity = (prop::sample::select(&IDENTITIES[..]), prop::option::of(namespace(count)))
         .prop_map(|(name, namespace)| (name.to_owned(), namespace));
     let identities = prop_oneof![6 => Just(Vec::new()), 1 => prop::collection::vec(identity, 1..3)];
-    let accepted = prop::option::weighted(0.15, prop::sample::subsequence(vec!["Mtls", "CallerJwt", "None"], 1..=3));
+    let accepted =
+        prop::option::weighted(0.15, prop::sample::subsequence(vec!["Mtls", "CallerJwt", "IssuerJwt", "None"], 1..=4));
     let accepted = accepted.prop_map(move |accepted| accepted.filter(|_| inbound));
     (other, ports, identities, prop::bool::weighted(0.2), accepted).prop_map(
         |(other, ports, identities, cluster_addresses, accepted)| Entry {
@@ -79,8 +98,12 @@ fn policies(count: usize) -> impl Strategy<Value = Policy> {
         1 => (cidr(), PORTS).prop_map(|(cidr, port)| To::External(cidr, port)),
         1 => Just(To::KubernetesApi),
     ];
-    let authentication =
-        prop::option::weighted(0.2, prop::sample::select(&[(true, false), (false, true), (true, true)][..]));
+    let authentication = prop_oneof![
+        1 => Just((true, None)),
+        3 => tokens().prop_map(|token| (false, Some(token))),
+        1 => tokens().prop_map(|token| (true, Some(token))),
+    ];
+    let authentication = prop::option::weighted(0.5, authentication);
     (namespace(count), to, prop::collection::vec(sources(count), 1..5), authentication, prop::bool::weighted(0.1))
         .prop_map(|(namespace, to, mut from, authentication, draft)| {
             // To a callee without an identity only identities of the policy's own namespace may go.

@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::ports::merged;
-use super::{Grant, GrantSource, GrantTarget, IpBlock, ResolvedPort};
-use crate::api::{LabelSelector, LabelSelectorOperator, PodPeer, Protocol};
+use super::{Grant, GrantSource, GrantTarget, IpBlock, Origin, Peer, ResolvedPort};
+use crate::api::{LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PodPeer, Protocol};
 use crate::world::{DnsFacts, Identity};
 
 /// The only label of a namespace that nobody in it can change.
@@ -27,13 +27,20 @@ const DNS_PORT: u16 = 53;
 /// called or calls; drafts must not be among them.
 pub fn identity_policy(identity: &Identity, grants: &[&Grant], dns: Option<&DnsFacts>) -> NetworkPolicySpec {
     let (mut ingress, mut egress) = (Rules::default(), Rules::default());
+    let mut clients = Clients::default();
     for grant in grants {
         if grant.is_target(identity) {
-            ingress.open(callers(&grant.source), &grant.ports);
+            match (&grant.origin, &grant.source) {
+                (Origin::Identity(_), GrantSource::Identity(peer)) if clients.take(peer, &grant.ports) => {}
+                _ => ingress.open(callers(&grant.source), &grant.ports),
+            }
         }
         if grant.is_source(identity) {
             egress.open(callees(&grant.target), &grant.ports);
         }
+    }
+    for (peer, ports) in clients.peers() {
+        ingress.open(Peers::Only(vec![peer]), ports);
     }
     egress.open_dns(dns);
     policy(&identity.selector, ingress, egress)
@@ -69,6 +76,35 @@ enum Peers {
     Only(Vec<NetworkPolicyPeer>),
     /// Whoever it is.
     Anyone,
+}
+
+/// Clients of the token service, of which there can be thousands: those of a namespace that one label tells apart are one
+/// peer, by the values of the label.
+#[derive(Default)]
+struct Clients<'a>(BTreeMap<(&'a str, &'a str, &'a [ResolvedPort]), BTreeSet<&'a str>>);
+
+impl<'a> Clients<'a> {
+    /// Takes a client in, if its pods are selected by one label.
+    fn take(&mut self, client: &'a Peer, ports: &'a [ResolvedPort]) -> bool {
+        let LabelSelector { match_labels, match_expressions } = client.selector.as_ref();
+        let mut labels = match_labels.iter();
+        let (Some((key, value)), None, true) = (labels.next(), labels.next(), match_expressions.is_empty()) else {
+            return false;
+        };
+        self.0.entry((&client.key.namespace, key, ports)).or_default().insert(value);
+        true
+    }
+
+    fn peers(self) -> impl Iterator<Item = (NetworkPolicyPeer, &'a [ResolvedPort])> {
+        self.0.into_iter().map(|((namespace, key, ports), values)| {
+            let values: Vec<String> = values.into_iter().map(str::to_owned).collect();
+            let selector = match values.as_slice() {
+                [value] => LabelSelector::label(key, value),
+                _ => any_of(key, values),
+            };
+            (pods(&[namespace.to_owned()], &selector), ports)
+        })
+    }
 }
 
 /// What is open in one direction: the ports of each peer, and those that are open to anyone.
@@ -152,20 +188,18 @@ fn callees(target: &GrantTarget) -> Peers {
 fn pods(namespaces: &[String], selector: &LabelSelector) -> NetworkPolicyPeer {
     let namespace_selector = match namespaces {
         [namespace] => LabelSelector::label(NAMESPACE_NAME, namespace),
-        namespaces => LabelSelector {
-            match_expressions: vec![crate::api::LabelSelectorRequirement {
-                key: NAMESPACE_NAME.to_owned(),
-                operator: LabelSelectorOperator::In,
-                values: namespaces.to_vec(),
-            }],
-            ..LabelSelector::default()
-        },
+        namespaces => any_of(NAMESPACE_NAME, namespaces.to_vec()),
     };
     NetworkPolicyPeer {
         ip_block: None,
         namespace_selector: Some((&namespace_selector).into()),
         pod_selector: (!selector.is_empty()).then(|| selector.into()),
     }
+}
+
+fn any_of(key: &str, values: Vec<String>) -> LabelSelector {
+    let requirement = LabelSelectorRequirement { key: key.to_owned(), operator: LabelSelectorOperator::In, values };
+    LabelSelector { match_expressions: vec![requirement], ..LabelSelector::default() }
 }
 
 fn block(block: &IpBlock) -> NetworkPolicyPeer {

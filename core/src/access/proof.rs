@@ -6,12 +6,13 @@ use jiff::SignedDuration;
 
 use super::callee::Callee;
 use super::caller::Caller;
-use super::{Authenticated, Objection, ResolvedJwt};
-use crate::api::{Authentication, JwtRequirement, Reason, TrustDomain};
+use super::issuer_token::issuer_token;
+use super::{Authenticated, Objection, ResolvedJwt, ResolvedSigner};
+use crate::api::{Authentication, JwtRequirement, Reason, Signer, TrustDomain};
 use crate::world::{Identity, World, signed};
 
 /// Longest lifetime of a token where a TrustDomain says nothing.
-const DEFAULT_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
+pub(crate) const DEFAULT_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a caller must prove: what the policy demands, or else a certificate of whoever has one.
 pub(super) fn demanded(
@@ -43,21 +44,19 @@ pub(super) fn demanded(
             "authentication demands nothing: name mtls, jwt or both, or leave it out for the default".to_owned(),
         );
     }
-    if !can_prove {
+    if !can_prove && declared.mtls.is_some() {
+        let remedy = match &declared.jwt {
+            Some(required) if required.signer == Signer::Issuer => "and demand the issuer's token alone",
+            _ => "without authentication",
+        };
         return invalid(format!(
-            "{} has no identity that it could prove: put it into a policy of its own, without authentication",
+            "{} has no identity that it could prove: put it into a policy of its own, {remedy}",
             caller.in_words()
         ));
     }
-    let jwt = match (&declared.jwt, caller) {
-        (None, _) => None,
-        (Some(required), Caller::Identity(caller)) => Some(token(world, required, caller, callee)?),
-        (Some(_), _) => {
-            return invalid(format!(
-                "a token that the caller signs can't be asked of {}: name the callers one by one, or demand mtls alone",
-                caller.in_words()
-            ));
-        }
+    let jwt = match &declared.jwt {
+        Some(required) => Some(token(world, required, caller, callee)?),
+        None => None,
     };
     let demanded = Authenticated { mtls: declared.mtls.is_some(), jwt };
     shows_certificates(&demanded, caller, callee)?;
@@ -88,6 +87,32 @@ fn shows_certificates(demanded: &Authenticated, caller: &Caller<'_>, callee: &Id
 fn token(
     world: &World,
     required: &JwtRequirement,
+    caller: &Caller<'_>,
+    callee: &Identity,
+) -> Result<ResolvedJwt, Objection> {
+    let JwtRequirement { signer, issuer, validation, scopes, one_time, .. } = required;
+    let invalid = |message: String| Err(Objection::refused(Reason::Invalid, message));
+    match (signer, caller) {
+        (Signer::Issuer, _) => issuer_token(world, required, caller, callee),
+        _ if issuer.is_some() || validation.is_some() || !scopes.is_empty() || *one_time => invalid(
+            "issuer, validation, scopes and oneTime are about tokens of an issuer: set signer: Issuer, or leave them out"
+                .to_owned(),
+        ),
+        (Signer::Caller, Caller::Identity(caller)) => caller_token(world, required, caller, callee),
+        (Signer::Caller, Caller::TrustDomain { .. }) => invalid(format!(
+            "a token that the caller signs can't be asked of {}: name the callers one by one, or demand mtls alone",
+            caller.in_words()
+        )),
+        (Signer::Caller, _) => invalid(format!(
+            "{} has no identity that it could prove: put it into a policy of its own, without authentication",
+            caller.in_words()
+        )),
+    }
+}
+
+fn caller_token(
+    world: &World,
+    required: &JwtRequirement,
     caller: &Identity,
     callee: &Identity,
 ) -> Result<ResolvedJwt, Objection> {
@@ -100,8 +125,11 @@ fn token(
     }
     let limits = [&caller.domain, &callee.domain].map(|domain| lifetime_limit(world.domain(domain).map(AsRef::as_ref)));
     let declared = required.max_lifetime.as_ref().map(signed);
-    let max_lifetime = limits.into_iter().chain(declared).min().unwrap_or(DEFAULT_TOKEN_LIFETIME);
-    Ok(ResolvedJwt { audiences: audiences(world, required, callee)?, max_lifetime })
+    Ok(ResolvedJwt {
+        signer: ResolvedSigner::Caller,
+        audiences: audiences(world, required, callee, &callee.audiences)?,
+        max_lifetime: limits.into_iter().chain(declared).min(),
+    })
 }
 
 fn lifetime_limit(domain: Option<&TrustDomain>) -> SignedDuration {
@@ -109,13 +137,16 @@ fn lifetime_limit(domain: Option<&TrustDomain>) -> SignedDuration {
     declared.map_or(DEFAULT_TOKEN_LIFETIME, signed)
 }
 
-fn audiences(world: &World, required: &JwtRequirement, callee: &Identity) -> Result<BTreeSet<String>, Objection> {
-    let own: Vec<&str> = callee.audiences.iter().map(String::as_str).collect();
-    let asked: BTreeSet<String> = if required.audiences.is_empty() {
-        callee.audiences.clone()
-    } else {
-        required.audiences.iter().cloned().collect()
-    };
+/// The audiences that a policy asks for, of those that tokens for the callee may carry.
+pub(super) fn audiences(
+    world: &World,
+    required: &JwtRequirement,
+    callee: &Identity,
+    known: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, Objection> {
+    let own: Vec<&str> = known.iter().map(String::as_str).collect();
+    let asked: BTreeSet<String> =
+        if required.audiences.is_empty() { known.clone() } else { required.audiences.iter().cloned().collect() };
     if asked.is_empty() {
         let message = format!(
             "ServiceIdentity {} accepts tokens under no audience: see its status, or name others in its audiences",

@@ -9,12 +9,12 @@ use proptest::test_runner::TestRunner;
 
 use super::model::{Model, PORTS, Party, Reach, models, sources};
 use super::reference::Engine;
-use super::{Grant, GrantSource, GrantTarget, baseline_policy, identity_policy};
+use super::{Grant, GrantSource, GrantTarget, ResolvedSigner, baseline_policy, identity_policy};
 use crate::testing::{grants_of, show};
-use crate::world::{NamespacedName, Settings, World};
+use crate::world::{NamespacedName, World};
 
 fn world(model: &Model) -> World {
-    let mut world = World::new(Settings::default());
+    let mut world = World::new(model.settings());
     for object in model.objects() {
         show(&mut world, object);
     }
@@ -50,8 +50,16 @@ fn reach(model: &Model, blocks_match_pods: bool) -> Reach {
     reach
 }
 
+/// All that is granted, by policies and by what tokens need.
 fn grants(world: &World) -> Vec<Grant> {
-    world.policies().filter_map(|(key, _)| world.judged(key)).flat_map(|judged| judged.grants.clone()).collect()
+    let policies = world.policies().filter_map(|(key, _)| world.judged(key));
+    let granted = policies.chain(world.all_implied().map(|(_, judged)| judged));
+    granted.flat_map(|judged| judged.grants.clone()).collect()
+}
+
+/// All that policies grant.
+fn declared(world: &World) -> impl Iterator<Item = Grant> {
+    grants(world).into_iter().filter(|grant| grant.origin.policy().is_some())
 }
 
 /// The domains of the two ends, if both are members of one.
@@ -99,12 +107,13 @@ proptest! {
         let mut longer = model.clone();
         longer.policies[policy].from.insert(place, source);
         let name = format!("p{policy}");
+        let is_of = |grant: &Grant| grant.origin.policy().is_some_and(|policy| policy.name == name);
         let mut before = grants(&world(&model));
-        for grant in before.iter_mut().filter(|grant| grant.policy.name == name && grant.index >= place) {
+        for grant in before.iter_mut().filter(|grant| is_of(grant) && grant.index >= place) {
             grant.index += 1;
         }
         let mut after = grants(&world(&longer));
-        after.retain(|grant| grant.policy.name != name || grant.index != place);
+        after.retain(|grant| !is_of(grant) || grant.index != place);
         prop_assert_eq!(before, after);
     }
 
@@ -114,13 +123,13 @@ proptest! {
         let name = format!("d{domain}");
         let mut no_way_in = model.clone();
         no_way_in.domains[domain].inbound.clear();
-        for grant in grants(&world(&no_way_in)) {
+        for grant in declared(&world(&no_way_in)) {
             let into = matches!(&grant.target, GrantTarget::Identity(callee) if callee.domain == name);
             prop_assert!(!into || domains(&grant) == Some((&name, &name)), "{}", grant.source);
         }
         let mut no_way_out = model;
         no_way_out.domains[domain].outbound.clear();
-        for grant in grants(&world(&no_way_out)) {
+        for grant in declared(&world(&no_way_out)) {
             let from = match &grant.source {
                 GrantSource::Identity(caller) => caller.domain == name,
                 GrantSource::TrustDomain { name: caller, .. } => *caller == name,
@@ -134,7 +143,7 @@ proptest! {
     fn objects_may_come_in_any_order(model in models(), seeds in prop::collection::vec(any::<u32>(), 64)) {
         let mut objects: Vec<_> = model.objects().into_iter().enumerate().collect();
         objects.sort_by_key(|(index, _)| seeds[index % seeds.len()]);
-        let mut shuffled = World::new(Settings::default());
+        let mut shuffled = World::new(model.settings());
         for (_, object) in objects {
             show(&mut shuffled, object);
         }
@@ -158,20 +167,51 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn an_entry_stands_where_the_agreement_lets_it_and_nowhere_else(model in models()) {
+        let world = world(&model);
+        for (number, policy) in model.policies.iter().enumerate() {
+            let key = NamespacedName::new(policy.namespace.clone(), format!("p{number}"));
+            let standing: BTreeSet<usize> = world.judged(&key).unwrap().grants.iter().map(|grant| grant.index).collect();
+            for (index, source) in policy.from.iter().enumerate() {
+                prop_assert_eq!(standing.contains(&index), model.accepts(policy, source).is_some(), "{:?} {:?}", policy, source);
+            }
+        }
+    }
+}
+
+fn word(text: &str) -> String {
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
 /// Whether the properties above say something: enough of what is declared must stand, and enough must not.
 #[test]
 fn the_random_worlds_are_neither_all_open_nor_all_closed() {
     let mut runner = TestRunner::deterministic();
     let (mut entries, mut open, mut across, mut kinds) = (0, 0, 0, BTreeSet::new());
+    let (mut by_token, mut to_tokens, mut implied) = (0, 0, BTreeSet::new());
     for _ in 0..200 {
         let model = models().new_tree(&mut runner).unwrap().current();
         let world = world(&model);
         entries += model.policies.iter().map(|policy| policy.from.len()).sum::<usize>();
-        for grant in grants(&world) {
+        for (_, judged) in world.all_implied() {
+            to_tokens += judged.grants.len();
+            implied.extend(
+                judged
+                    .grants
+                    .iter()
+                    .flat_map(Grant::edges)
+                    .map(|edge| format!("{} -> {}", word(&edge.caller), word(&edge.callee))),
+            );
+        }
+        for grant in declared(&world) {
             open += 1;
+            by_token += usize::from(matches!(grant.authentication.signer(), Some(ResolvedSigner::Issuer(_))));
             across += usize::from(domains(&grant).is_some_and(|(caller, callee)| caller != callee));
-            let words = |text: String| text.split(' ').next().unwrap().to_owned();
-            kinds.insert((words(grant.source.to_string()), words(grant.target.to_string())));
+            kinds.insert((word(&grant.source.to_string()), word(&grant.target.to_string())));
         }
         for (key, _) in world.policies() {
             let policy = NamespacedName::new(key.namespace.clone(), key.name.clone());
@@ -180,6 +220,15 @@ fn the_random_worlds_are_neither_all_open_nor_all_closed() {
     }
     assert!(open * 10 > entries && open * 2 < entries, "{open} of {entries}");
     assert!(across * 20 > open, "{across} of {open}");
+    assert!(by_token * 50 > open && to_tokens > 200, "{by_token} of {open}, {to_tokens}");
+    let expected = [
+        "anywhere -> identity",
+        "cidr -> identity",
+        "identity -> external",
+        "identity -> identity",
+        "identity -> pods",
+    ];
+    assert_eq!(implied.iter().collect::<Vec<_>>(), expected);
     let kinds: Vec<String> = kinds.into_iter().map(|(source, target)| format!("{source} -> {target}")).collect();
     assert_eq!(
         kinds,

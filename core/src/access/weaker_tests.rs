@@ -82,6 +82,47 @@ fn what_is_not_less_or_not_of_the_same_is_not_told() {
 }
 
 #[test]
+fn tokens_of_an_issuer_are_compared_by_what_they_must_carry() {
+    let given = "
+kind: TrustDomain
+metadata: {name: settlement}
+spec: {trustDomain: settlement.example, namespaces: [settlement], certificateAuthority: {selfSigned: {}}, tokenIssuers: [{name: a, issuer: 'https://a.example'}, {name: b, issuer: 'https://b.example'}], inbound: [{anywhere: {}}]}
+";
+    let told = |weak: &str, strong: &str| {
+        let mut world = world(&[SHOP, given]);
+        for (name, jwt) in [("weak", weak), ("strong", strong)] {
+            let jwt = if jwt.is_empty() {
+                String::new()
+            } else {
+                format!(", authentication: {{jwt: {{signer: Issuer, {jwt}}}}}")
+            };
+            apply(
+                &mut world,
+                &format!(
+                    "{{kind: AccessPolicy, metadata: {{name: {name}, namespace: settlement}}, spec: {}}}",
+                    spec("payment, ports: [{port: 8443}]", "{anywhere: {}}", &jwt)
+                ),
+            );
+        }
+        let found = weaker_grants(&world, judged(&world, "settlement/weak"));
+        found.into_iter().map(|problem| problem.message).collect::<Vec<_>>()
+    };
+    let message = |weak: &str, strong: &str| {
+        [format!(
+            "anywhere may call identity settlement/payment with proof {weak} by this policy, although AccessPolicy settlement/strong demands {strong}: make them agree, or delete one"
+        )]
+    };
+    assert_eq!(told("", "issuer: a"), message("nothing", "issuer-jwt"));
+    assert_eq!(told("issuer: a", "issuer: a, scopes: [p, q]"), message("issuer-jwt", "issuer-jwt with scope p q"));
+    assert_eq!(
+        told("issuer: a, scopes: [p]", "issuer: a, scopes: [p, q]"),
+        message("issuer-jwt with scope p", "issuer-jwt with scope p q")
+    );
+    assert_eq!(told("issuer: a, scopes: [p]", "issuer: a, scopes: [q]"), [""; 0], "neither takes in the other");
+    assert_eq!(told("issuer: a", "issuer: b, scopes: [p]"), [""; 0], "another issuer is another proof");
+}
+
+#[test]
 fn a_policy_is_planned_again_when_a_stronger_one_comes_or_goes() {
     let mut world = world(&[SHOP]);
     let policy = |name: &str, rest: &str| {

@@ -36,7 +36,7 @@ use super::{Empty, IdentityRef, PodPeer, Protocol};
     .message("to pods, external and kubernetesAPI only identities of this namespace may go: write from: [{identity: {name: ...}}] without a namespace"))]
 #[x_kube(validation = Rule::new("has(self.to.identity) || (!has(self.authentication) && (!has(self.rules) || size(self.rules) == 0))")
     .message("authentication and rules need a callee with an identity: the others have nothing that could check them"))]
-#[x_kube(validation = Rule::new("!has(self.authentication) || !has(self.authentication.jwt) || self.from.all(source, !has(source.trustDomain))")
+#[x_kube(validation = Rule::new("!has(self.authentication) || !has(self.authentication.jwt) || (has(self.authentication.jwt.signer) && self.authentication.jwt.signer == 'Issuer') || self.from.all(source, !has(source.trustDomain))")
     .message("a jwt that the caller signs needs callers named one by one: it can't be asked of a whole trustDomain"))]
 #[serde(rename_all = "camelCase")]
 pub struct AccessPolicySpec {
@@ -194,17 +194,43 @@ pub struct Authentication {
 
 /// The token that a caller must bring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = Rule::new("(has(self.signer) && self.signer == 'Issuer') || !(has(self.issuer) || has(self.validation) || (has(self.scopes) && size(self.scopes) > 0) || (has(self.oneTime) && self.oneTime))")
+    .message("issuer, validation, scopes and oneTime are about tokens of an issuer: set signer: Issuer, or leave them out"))]
+#[x_kube(validation = Rule::new("!has(self.oneTime) || !self.oneTime || (has(self.validation) && self.validation == 'Introspection')")
+    .message("a one-time token is used up by introspection: set validation: Introspection"))]
 #[serde(rename_all = "camelCase")]
 pub struct JwtRequirement {
-    /// Who signs the token. Unset: `Caller`, the calling service itself, which needs a `signingKey`.
+    /// Who signs the token. Unset: `Caller`, the calling service itself, which needs a `signingKey`. `Issuer`: one of the
+    /// `tokenIssuers` of the callee's TrustDomain.
     #[serde(default)]
     pub signer: Signer,
+    /// Name of the issuer in the `tokenIssuers` of the callee's TrustDomain, e.g. `sts`; with `signer: Issuer` alone. Unset:
+    /// the only one there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub issuer: Option<String>,
+    /// How the callee validates the issuer's token; with `signer: Issuer` alone. `Jwks`: by the issuer's keys, which are
+    /// delivered to it. `Introspection`: by asking the issuer, which the callee lists in its `tokenIssuers`. Unset: `Jwks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TokenValidation")]
+    pub validation: Option<TokenValidation>,
     /// Audiences of the callee of which the token must carry one. At most 16. Unset: all audiences of the callee.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     pub audiences: Vec<String>,
-    /// Longest time from `iat` to `exp`, e.g. `1m`; the smallest of this and both TrustDomains' limits counts. At least
-    /// `10s`. Unset: the TrustDomains' limit.
+    /// Scopes that the issuer's token must all carry, e.g. `[customer]`; with `signer: Issuer` alone. At most 16. Unset: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128), regex(pattern = r"^[\x21\x23-\x5B\x5D-\x7E]+$")))]
+    pub scopes: Vec<String>,
+    /// True: each call needs a token of its own, which its first introspection uses up: a transaction token of the built-in
+    /// issuer, bound to a purpose and to the request's details. Needs `signer: Issuer` and `validation: Introspection`.
+    /// Unset: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_time: bool,
+    /// Longest time from `iat` to `exp`, e.g. `1m`. At least `10s`. With `signer: Caller` the smallest of this and both
+    /// TrustDomains' `signingKeys.maxTokenLifetime` counts, for tokens of the built-in issuer that of this and its
+    /// `tokenLifetime` in the callee's TrustDomain, and for those of another issuer this alone. Unset: the TrustDomains'
+    /// limit; for another issuer none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10s')").message("maxLifetime must be at least 10s"))]
@@ -217,6 +243,18 @@ pub enum Signer {
     /// The calling service, with its own key.
     #[default]
     Caller,
+    /// A token issuer of the callee's TrustDomain.
+    Issuer,
+}
+
+/// How a callee validates a token of an issuer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum TokenValidation {
+    /// By the issuer's keys.
+    #[default]
+    Jwks,
+    /// By asking the issuer (RFC 7662).
+    Introspection,
 }
 
 /// One thing that may be called: HTTP methods and paths, or a gRPC service and its methods.

@@ -179,6 +179,20 @@ reasons! {
     CallerNotFound,
     /// The caller has no signing key.
     NoSigningKey,
+    /// The caller can't get a token of the issuer that is asked for.
+    NoTokenIssuer,
+    /// The TrustDomain has no token issuer of this name.
+    IssuerNotFound,
+    /// The TrustDomain has several token issuers, and the policy names none of them.
+    IssuerAmbiguous,
+    /// The callee is to introspect tokens and does not list their issuer.
+    IssuerNotListed,
+    /// Nobody can be let out to the token issuer, because the TrustDomain does not say where it is.
+    IssuerWithoutEndpoint,
+    /// The installation runs no token service, or the token service has no valid identity.
+    TokenServiceNotFound,
+    /// Opaque tokens can't be verified by keys.
+    OpaqueToken,
     /// The caller's certificate is not for clients, or the callee's not for servers.
     UsageMissing,
     /// No inbound entry of the callee's domain admits this.
@@ -205,6 +219,10 @@ reasons! {
     WeakerGrant,
     /// No from entry is accepted.
     NothingAccepted,
+    /// A token issuer can't be reached; the last good keys of it stay in use.
+    IssuerUnreachable,
+    /// What a token issuer answers can't be used; the last good keys of it stay in use.
+    IssuerInvalid,
 
     /// An object of someone else has the output's name.
     NameTaken,
@@ -231,6 +249,10 @@ reasons! {
     SecretUpdated,
     /// A workload was rolled, because what it was delivered has changed.
     Restarted,
+    /// Credentials for a token issuer were delivered.
+    CredentialsDelivered,
+    /// Credentials for a token issuer were taken away again.
+    CredentialsRemoved,
     /// A signing key was generated.
     SigningKeyGenerated,
     /// An output was changed by someone else and put back.
@@ -247,6 +269,8 @@ reasons! {
     Compromised,
     /// Certificates were put on a revocation list.
     Revoked,
+    /// The keys of a token issuer were fetched, and are new.
+    IssuerKeysFetched,
     /// The namespace was fenced.
     Fenced,
     /// The fence of the namespace was removed.

@@ -8,11 +8,12 @@ mod common;
 mod conditions;
 mod restart;
 mod service_identity;
+mod token_issuer;
 mod trust_domain;
 
 pub use access_policy::{
     AccessPolicy, AccessPolicySpec, AccessPolicyStatus, Authentication, ExternalCallee, HttpRule, JwtRequirement,
-    PodsCallee, PolicyEnforcement, PolicyPort, Signer, Source, SourceStatus, Target,
+    PodsCallee, PolicyEnforcement, PolicyPort, Signer, Source, SourceStatus, Target, TokenValidation,
 };
 pub use algorithms::{CertificateAlgorithm, SigningAlgorithm};
 pub use certificate_options::{CertificateUsage, PasswordSecretRef, Pkcs12Keystores, SecretTemplate};
@@ -24,6 +25,9 @@ pub use restart::{IdentityRestart, RestartStatus, Workload, WorkloadKind};
 pub use service_identity::{
     CertificateStatus, IdentityCertificate, IdentityRotation, IdentitySigningKey, IssuedCertificate, RotationMode,
     RotationStatus, RotationTarget, ServiceIdentity, ServiceIdentitySpec, ServiceIdentityStatus, SigningKeyStatus,
+};
+pub use token_issuer::{
+    BuiltInIssuer, ClientAuthentication, ClientSecretRef, IssuerEndpoint, RegisteredClients, TokenFormat, TokenIssuer,
 };
 pub use trust_domain::{
     AcceptedAuthentication, AllowedName, AuthorityStatus, CeilingPort, CertificateAuthority, CertificateSettings,

@@ -95,6 +95,13 @@ pub struct ServiceIdentitySpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub audiences: Option<Vec<String>>,
 
+    /// Names of the TrustDomain's `tokenIssuers` that the service talks to, to get tokens or to introspect them, e.g. `[sts]`.
+    /// It gets the way there, the issuer's roots and, where the TrustDomain says so, credentials. At most 8. Unset: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub token_issuers: Vec<String>,
+
     /// `true` revokes the identity: every edge of it is closed, its public keys leave every key set, its unexpired
     /// certificates go on the revocation list of the CA that issued them (`crl.pem` in the ConfigMaps of its peers), and
     /// its Secrets and its ConfigMap are deleted, so that its pods can't start again. It keeps its SPIFFE ID and its names.

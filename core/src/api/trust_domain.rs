@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CertificateAlgorithm, Empty, IdentityRef, LabelSelector, Protocol, SigningAlgorithm};
+use super::{CertificateAlgorithm, Empty, IdentityRef, LabelSelector, Protocol, SigningAlgorithm, TokenIssuer};
 
 /// A trust domain: a group of namespaces with one certificate authority, one set of limits, and a border that nothing
 /// crosses unless it is listed here. The platform team owns it; application teams grant access inside it with
@@ -73,6 +73,16 @@ pub struct TrustDomainSpec {
     /// Defaults and limits for the token-signing keys of identities. Unset: ES256 and tokens of at most 5 minutes.
     #[serde(default)]
     pub signing_keys: SigningKeySettings,
+
+    /// Issuers of access tokens that the domain trusts, e.g. `[{name: sts, builtIn: {}}]`. Naming one here is the consent:
+    /// identities that list it in their `tokenIssuers` get the way to it, its roots and its credentials, and no others do.
+    /// At most 8; names, issuers and `builtIn` once each. Unset: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(validation = Rule::new("self.filter(issuer, has(issuer.builtIn)).size() <= 1").message("builtIn may be named once"))]
+    #[x_kube(validation = Rule::new("self.all(a, !has(a.issuer) || self.exists_one(b, has(b.issuer) && b.issuer == a.issuer))").message("each issuer may be named once"))]
+    pub token_issuers: Vec<TokenIssuer>,
 
     /// What may come in over the domain's border. At most 64 entries. Unset: nothing. An edge from another domain needs,
     /// besides this, an `outbound` entry of that domain. Nothing is needed for edges inside the domain.
@@ -249,10 +259,10 @@ pub struct InboundCeiling {
     /// True: `anywhere` and `cidrs` may include the cluster's own pod, Service, node and link-local addresses. Unset: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cluster_addresses: bool,
-    /// Ways for a caller to prove itself of which a policy must demand one. Unset: `Mtls` and `CallerJwt` for
+    /// Ways for a caller to prove itself of which a policy must demand one. Unset: `Mtls`, `CallerJwt` and `IssuerJwt` for
     /// `trustDomains`; these and `None` for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 3))]
+    #[schemars(length(min = 1, max = 4))]
     pub accepted_authentication: Option<Vec<AcceptedAuthentication>>,
 }
 
@@ -319,6 +329,8 @@ pub enum AcceptedAuthentication {
     Mtls,
     /// A token that the caller signs itself.
     CallerJwt,
+    /// A token that one of the domain's `tokenIssuers` signs.
+    IssuerJwt,
     /// No proof at all.
     None,
 }

@@ -8,7 +8,7 @@ use super::facts::CertificateFacts;
 use super::refusal::{Refusal, RefusalReason};
 use crate::access::{AccessCallee, AccessCaller, AccessDocument, AccessPort, AccessProof, PortRange};
 use crate::access::{CalleeName, CallerName};
-use crate::api::SigningAlgorithm;
+use crate::api::Signer;
 use crate::pki::{Certificate, certificates};
 
 /// The ConfigMap `<identity>-trust` or `<TrustDomain>-trust`.
@@ -51,12 +51,12 @@ pub struct KeySetReport {
 /// One public key of a key set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKey {
-    /// The key id.
-    #[serde(rename(serialize = "keyID"))]
-    pub kid: String,
-    /// What it verifies (`alg`).
-    #[serde(rename(serialize = "algorithm"))]
-    pub alg: SigningAlgorithm,
+    /// The key id; absent if the set does not say, which only those of token issuers may.
+    #[serde(default, rename(serialize = "keyID"), skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// What it verifies (`alg`); absent if the set does not say, which only those of token issuers may.
+    #[serde(default, rename(serialize = "algorithm"), skip_serializing_if = "Option::is_none")]
+    pub alg: Option<String>,
     /// Whose key it is; absent if the set does not say.
     #[serde(default, rename(serialize = "spiffeID"), skip_serializing_if = "Option::is_none")]
     pub spiffe_id: Option<String>,
@@ -85,10 +85,11 @@ pub struct AccessEdge {
     pub peer: String,
     /// Ports of the one being called, e.g. `8443/TCP`.
     pub ports: Vec<String>,
-    /// How the caller must prove itself: `mtls`, `token`, both or neither.
+    /// How the caller must prove itself: `mtls`, a `token` that it signs, an `issuer-token`, `mtls` and one of them, or none.
     pub proof: Vec<&'static str>,
-    /// The AccessPolicy that grants it, `<namespace>/<name>`.
-    pub policy: String,
+    /// The AccessPolicy that grants it, `<namespace>/<name>`; absent for the way to a token issuer, which needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// Which way an edge goes.
@@ -136,7 +137,8 @@ pub(super) fn inspect_trust<'a>(
         let read = if file == "access.json" {
             read_access(text).map(|access| report.access = Some(access))
         } else if is_key_set(file) {
-            read_keys(text).map(|keys| report.key_sets.push(KeySetReport { file: file.to_owned(), keys }))
+            read_keys(text, is_of_issuer(file))
+                .map(|keys| report.key_sets.push(KeySetReport { file: file.to_owned(), keys }))
         } else if is_bundle(file) {
             read_bundle(file, text, now).map(|bundle| report.bundles.push(bundle))
         } else {
@@ -155,7 +157,12 @@ pub(super) fn inspect_trust<'a>(
 }
 
 fn is_key_set(file: &str) -> bool {
-    file == "jwks.json" || file.starts_with("jwks.") && file.ends_with(".json")
+    let (stem, is_json) = file.strip_suffix(".json").map_or((file, false), |stem| (stem, true));
+    is_json && (stem == "jwks" || stem.starts_with("jwks.") || is_of_issuer(file))
+}
+
+fn is_of_issuer(file: &str) -> bool {
+    file.starts_with("issuer.") && file.ends_with(".jwks.json")
 }
 
 /// Revocation lists are PEM too, and no certificates.
@@ -169,12 +176,15 @@ fn read_bundle(file: &str, text: &str, now: Timestamp) -> Result<BundleReport, S
     bundle.map(|bundle| BundleReport::of(file, &bundle, now)).map_err(|error| because(&error))
 }
 
-fn read_keys(text: &str) -> Result<Vec<PublicKey>, String> {
+/// What Ringfence writes of the services' keys is complete; what issuers publish need not be.
+fn read_keys(text: &str, of_issuer: bool) -> Result<Vec<PublicKey>, String> {
     #[derive(Deserialize)]
     struct KeySet {
         keys: Vec<PublicKey>,
     }
-    serde_json::from_str::<KeySet>(text).map(|set| set.keys).map_err(|error| error.to_string())
+    let KeySet { keys } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let is_complete = |key: &PublicKey| key.kid.is_some() && key.alg.is_some();
+    if of_issuer || keys.iter().all(is_complete) { Ok(keys) } else { Err("a key lacks kid or alg".to_owned()) }
 }
 
 fn read_access(text: &str) -> Result<AccessSummary, String> {
@@ -228,7 +238,8 @@ fn port_name(range: &PortRange) -> String {
 }
 
 fn proof(proof: &AccessProof) -> Vec<&'static str> {
-    [(proof.mtls, "mtls"), (proof.token.is_some(), "token")]
+    let signer = proof.token.as_ref().map(|token| token.signer);
+    [(proof.mtls, "mtls"), (signer == Some(Signer::Caller), "token"), (signer == Some(Signer::Issuer), "issuer-token")]
         .into_iter()
         .filter(|(demanded, _)| *demanded)
         .map(|(_, word)| word)

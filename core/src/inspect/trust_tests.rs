@@ -30,7 +30,7 @@ fn files(bundle: &str) -> BTreeMap<String, String> {
     let signer = "spiffe://storefront.example/ns/storefront/sa/order".parse().unwrap();
     let keys = vec![signing_key(SigningAlgorithm::ES256).public_jwk().clone()];
     BTreeMap::from([
-        ("access.json".to_owned(), access_document(&payment, &[judged]).to_json()),
+        ("access.json".to_owned(), access_document(&world, &payment, &[judged]).to_json()),
         ("bundle.storefront.example.pem".to_owned(), bundle.to_owned()),
         ("callers.pem".to_owned(), String::new()),
         ("crl.pem".to_owned(), "a list".to_owned()),
@@ -61,7 +61,7 @@ fn bundles_keys_and_edges_are_told() {
         peer: "spiffe://storefront.example/ns/storefront/sa/order".to_owned(),
         ports: vec!["8443/TCP".to_owned()],
         proof: vec!["token"],
-        policy: "settlement/payment".to_owned(),
+        policy: Some("settlement/payment".to_owned()),
     };
     assert_eq!(access.edges, [edge]);
 }

@@ -1,5 +1,6 @@
 //! JOSE: the keys with which services sign their own tokens, and the key sets that verify them (RFC 7515, RFC 7517).
 
+mod foreign_key_set;
 mod jwk;
 mod key_set;
 mod signing_key;
@@ -9,6 +10,8 @@ mod signing_key_secret;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use foreign_key_set::{KeySetFault, LONGEST_KEY_SET, MOST_KEYS, parse_public_jwks};
+pub(crate) use jwk::base64url;
 pub use jwk::{JwkParameters, KeyUse, PublicJwk};
 pub use key_set::jwks_json;
 pub use signing_key::{SigningKey, SigningKeyError, key_algorithm};

@@ -75,6 +75,11 @@ impl SigningKey {
         self.key.to_pkcs8_pem()
     }
 
+    /// The key as PKCS#8 version 1 in DER.
+    pub(crate) fn pkcs8_der(&self) -> &[u8] {
+        self.key.pkcs8_der()
+    }
+
     /// The private JWK as JSON, or `None` for RSA.
     pub(crate) fn private_jwk(&self) -> Option<Zeroizing<Vec<u8>>> {
         let d = Zeroizing::new(base64url(&self.key.private_scalar()?));

@@ -14,9 +14,10 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::pem;
 use super::serial::SerialNumber;
+use super::{pem, sha256};
 use crate::api::CertificateAlgorithm;
+use crate::jwt::base64url;
 
 /// One certificate in DER. Comparing and ordering are those of the DER.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +79,12 @@ impl Certificate {
     #[must_use]
     pub fn to_pem(&self) -> String {
         pem::encode("CERTIFICATE", &self.der)
+    }
+
+    /// SHA-256 of the DER, base64url: what tokens are bound to (RFC 8705, section 3.1).
+    #[must_use]
+    pub fn thumbprint(&self) -> String {
+        base64url(&sha256(&[&self.der]))
     }
 
     /// First second in which it is valid.

@@ -11,6 +11,7 @@ mod key;
 mod keystore;
 mod leaf;
 mod leaf_facts;
+mod peer_anchors;
 mod pem;
 mod renewal;
 mod secret_data;
@@ -34,6 +35,7 @@ pub use key::{Entropy, KeyError, PrivateKey};
 pub use keystore::{KeystoreContent, KeystorePassword, PasswordFault, keystore_record};
 pub use leaf::{IssueError, IssuedLeaf, LeafProfile, issue_leaf};
 pub use leaf_facts::{LeafFacts, TlsSecretFault};
+pub use peer_anchors::{PeerAnchors, PeerAnchorsError};
 pub use pem::PemError;
 pub use renewal::{ReissueReason, RewriteReason, next_renewal, renewal_time, why_reissue, why_rewrite};
 pub use secret_data::SecretData;
@@ -42,7 +44,7 @@ pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomainName, TrustDomainNameError,
 pub use supplied_authority::{RefusedCa, adopt_secret, probe};
 pub use tls_secret::{rewrite_tls_secret, tls_secret_data};
 pub use usages::Usages;
-pub use verify::{PeerUsage, VerifiedLeaf, VerifyError, verify_leaf};
+pub use verify::{PeerUsage, VerifiedLeaf, VerifyError, spiffe_id, verify_leaf};
 
 pub(crate) use authority::generation_id;
 pub(crate) use authority_secret::INDEX as AUTHORITY_INDEX;

@@ -116,7 +116,8 @@ pub(crate) fn verify_path(
 }
 
 /// The SPIFFE ID of a leaf: its one URI name (X509-SVID, section 2), if it has the form that Ringfence gives.
-pub(crate) fn spiffe_id(leaf: &Certificate) -> Option<SpiffeId> {
+#[must_use]
+pub fn spiffe_id(leaf: &Certificate) -> Option<SpiffeId> {
     let parsed = leaf.parsed();
     let names = &parsed.subject_alternative_name().ok()??.value.general_names;
     let mut uris = names.iter().filter_map(|name| match name {

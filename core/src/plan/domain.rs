@@ -7,12 +7,14 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::authority::{AuthorityStep, authority_step, left_as_it_is, parent_problem};
+use super::directory::{token_service_problems, untold_namespace};
 use super::fence::{BASELINE, baseline_taken, fence_step};
+use super::issuers::{key_problems, record_step};
 use super::member::{binding_taken, member_step};
 use super::objects::{Owner, metadata};
 use super::status::{Conditions, Outcome};
 use super::{Step, content_step, name_taken, pending};
-use crate::access::ceiling_problems;
+use crate::access::{ceiling_problems, issuer_problems};
 use crate::api::{AuthorityStatus, ConditionType, Enforcement, Reason, TrustDomain, TrustDomainStatus};
 use crate::pki::{CaGenerations, issuing_bundle, roots_bundle};
 use crate::world::{AUTHORITY_SECRET_TYPE, NamespacedName, Problem, World, config_map_hash, may_be_member};
@@ -33,6 +35,8 @@ pub struct DomainPlan {
     pub record: Option<String>,
     /// The ConfigMap with roots and issuing CAs.
     pub trust: Step<ConfigMap>,
+    /// The ConfigMap with the last good keys of its token issuers.
+    pub issuers: Step<ConfigMap>,
 }
 
 /// Plans one TrustDomain.
@@ -47,6 +51,7 @@ pub fn domain_plan(world: &World, name: &str) -> Option<DomainPlan> {
             authority: AuthorityStep::Keep,
             record: None,
             trust: Step::Keep,
+            issuers: Step::Keep,
         });
     }
     let owner = Owner::of(domain.as_ref());
@@ -69,6 +74,7 @@ pub fn domain_plan(world: &World, name: &str) -> Option<DomainPlan> {
         authority: authority_step(world, name, domain),
         record: unrecorded.map(|signing| signing.id().to_owned()),
         trust,
+        issuers: record_step(world, name, domain, &owner),
     })
 }
 
@@ -144,11 +150,17 @@ fn left_to_write(world: &World, name: &str, plan: &DomainPlan) -> Option<String>
     if !plan.trust.is_keep() {
         return Some("the trust bundle is being written".to_owned());
     }
+    if !plan.issuers.is_keep() {
+        return Some("the keys of token issuers are being put on record".to_owned());
+    }
     let enforces = world.domain(name)?.spec.enforcement == Enforcement::Enforce;
     let mut namespaces = world.namespaces_of(name);
     namespaces.retain(|name| world.namespace(name).is_some_and(|facts| !facts.terminating));
     if let Some(left) = namespaces.iter().find(|namespace| !member_step(world, namespace).step.is_keep()) {
         return Some(format!("the operator is being given its rights in namespace {left}"));
+    }
+    if let Some(left) = untold_namespace(world, name) {
+        return Some(format!("the token service is being told of namespace {left}"));
     }
     let left = namespaces.into_iter().find(|namespace| {
         match world.network_policy(&NamespacedName::new(namespace.clone(), BASELINE)) {
@@ -172,7 +184,8 @@ fn problems(world: &World, name: &str, domain: &TrustDomain, plan: &DomainPlan) 
     for fault in domain.faults() {
         add(ConditionType::Accepted, Reason::Invalid, fault);
     }
-    for Problem { condition, reason, message } in ceiling_problems(domain) {
+    let issuers = issuer_problems(world, domain).into_iter().chain(key_problems(world, name, domain));
+    for Problem { condition, reason, message } in ceiling_problems(domain).into_iter().chain(issuers) {
         add(condition, reason, message);
     }
     let claimed = domain.claimed_name();
@@ -225,8 +238,10 @@ fn problems(world: &World, name: &str, domain: &TrustDomain, plan: &DomainPlan) 
         }
         _ => {}
     }
-    if let Step::Blocked(problem) = &plan.trust {
-        problems.push(problem.clone());
+    for step in [&plan.trust, &plan.issuers] {
+        if let Step::Blocked(problem) = step {
+            problems.push(problem.clone());
+        }
     }
     if domain.metadata.deletion_timestamp.is_some() {
         let left: Vec<String> = identities_in(world, name).take(5).collect();
@@ -252,6 +267,7 @@ fn problems(world: &World, name: &str, domain: &TrustDomain, plan: &DomainPlan) 
         problems.extend(binding_taken(world, &namespace));
         problems.extend(baseline_taken(world, &namespace));
     }
+    problems.extend(token_service_problems(world, domain));
     problems
 }
 

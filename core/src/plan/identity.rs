@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+use super::clients::{ClientsPlan, clients_plan};
 use super::fence::baseline_comes_first;
 use super::keystores::{keystore_problem, keystores_differ};
 use super::objects::{Owner, metadata};
@@ -36,6 +37,8 @@ pub struct IdentityPlan {
     pub keystores: Option<Problem>,
     /// The signing key, if it is to have one.
     pub signing_key: Option<SigningKeyStep>,
+    /// Credentials for token issuers.
+    pub clients: ClientsPlan,
     /// What it needs to verify its peers.
     pub trust: Step<ConfigMap>,
     /// Its NetworkPolicy.
@@ -56,6 +59,7 @@ impl IdentityPlan {
     pub fn is_delivered(&self) -> bool {
         matches!(self.certificate, CertificateStep::Keep)
             && matches!(self.signing_key, None | Some(SigningKeyStep::Keep))
+            && self.clients.steps.is_empty()
             && self.trust.is_keep()
     }
 
@@ -77,7 +81,8 @@ impl IdentityPlan {
             Step::Blocked(problem) => Some(problem),
             _ => None,
         };
-        [certificate, self.keystores.as_ref(), signing_key, trust, network_policy].into_iter().flatten().collect()
+        let blocked = [certificate, self.keystores.as_ref(), signing_key, trust, network_policy];
+        blocked.into_iter().flatten().chain(self.clients.told()).collect()
     }
 }
 
@@ -148,6 +153,7 @@ pub fn identity_plan(world: &World, key: &NamespacedName, now: Timestamp) -> Opt
         certificate: certificate_step(world, identity, now),
         keystores: keystore_problem(world, identity),
         signing_key: signing_key_step(world, object, identity),
+        clients: clients_plan(world, identity),
         trust: trust_step(world, identity, &judged, &grants, &owner),
         network_policy: network_policy_step(world, identity, domain, &grants, &owner),
         edges: grants.iter().flat_map(|grant| grant.edges()).collect(),
@@ -217,7 +223,7 @@ pub fn signing_key_secret(identity: &Identity, owner: &Owner, data: SecretData) 
     Some(secret(&identity.key.namespace, name, owner, SIGNING_KEY_SECRET_TYPE, data))
 }
 
-fn secret(namespace: &str, name: &str, owner: &Owner, type_: &str, data: SecretData) -> Secret {
+pub(super) fn secret(namespace: &str, name: &str, owner: &Owner, type_: &str, data: SecretData) -> Secret {
     Secret {
         metadata: metadata(namespace, name, Some(owner), None),
         type_: Some(type_.to_owned()),

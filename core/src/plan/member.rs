@@ -25,8 +25,8 @@ pub struct MemberStep {
     pub step: Step<RoleBinding>,
 }
 
-/// Plans the RoleBinding of one namespace. It stays in a namespace that left its domain until the fence is gone and no
-/// identity is left that could have to be closed.
+/// Plans the RoleBinding of one namespace. It stays in a namespace that left its domain until the fence is gone, no
+/// identity is left that could have to be closed, and the token service is told of nobody there.
 pub fn member_step(world: &World, namespace: &str) -> MemberStep {
     let found = world.role_binding(namespace);
     let Some(domain) = responsible(world, namespace) else {
@@ -79,7 +79,8 @@ fn responsible<'a>(world: &'a World, namespace: &str) -> Option<&'a TrustDomain>
         let policy = world.network_policy(&NamespacedName::new(namespace, format!("ringfence-{}", key.name)));
         policy.is_some_and(|policy| policy.owner_uid.is_some() && policy.owner_uid == object.meta().uid)
     });
-    let mark = fence.or_else(|| world.role_binding(namespace).filter(|_| left))?;
+    let told = world.directories_in(namespace).any(|(_, found)| is_ours(world, found));
+    let mark = fence.or_else(|| world.role_binding(namespace).filter(|_| left || told))?;
     world.domains().map(AsRef::as_ref).find(|domain| belongs_to(mark, domain))
 }
 

@@ -4,9 +4,12 @@
 //! prints it. Keys and serial numbers come in when a plan is carried out.
 
 mod authority;
+mod clients;
+mod directory;
 mod domain;
 mod fence;
 mod identity;
+mod issuers;
 mod keystores;
 mod member;
 mod objects;
@@ -19,11 +22,15 @@ mod suspension;
 mod trust;
 
 #[cfg(test)]
+mod directory_properties;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use authority::{AuthorityStep, MakeAuthorityError, make_authority, with_adopted};
+pub use clients::{ClientStep, ClientsPlan, client_secret};
+pub use directory::{DirectoryStep, directory_step};
 pub use domain::{DomainPlan, FINALIZER, authority_secret, domain_plan, domain_status, trust_config_map};
 pub use fence::{BASELINE, FenceStep, fence_step};
 pub use identity::{

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::testing::Operator;
 use crate::access::model::{Model, models};
+use crate::world::World;
 
 /// Kind and name of an object.
 fn name(object: &Value) -> (String, String) {
@@ -33,7 +34,9 @@ proptest! {
         seeds in prop::collection::vec(any::<u32>(), 64),
         in_between: bool,
     ) {
-        let mut operator = Operator::new(&[]);
+        let mut world = World::new(before.settings());
+        world.listed();
+        let mut operator = Operator::in_world(world);
         show(&mut operator, &before, &seeds);
         if in_between {
             operator.work();

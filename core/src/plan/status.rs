@@ -7,7 +7,7 @@ use super::identity::{identity_plan, leaf_of};
 use super::restart::{Restarted, restart_disabled, restart_status};
 use super::rotation::{rolling, rotation_status};
 use super::suspension::{SuspensionPlan, suspension_plan};
-use crate::access::widening;
+use crate::access::{Origin, widening};
 use crate::api::{
     CertificateStatus, ConditionType, Enforcement, Reason, ServiceIdentityStatus, SigningKeyStatus, set_condition,
 };
@@ -154,6 +154,8 @@ pub fn identity_status(
     let previous = object.status.clone().unwrap_or_default();
     let mut conditions = Conditions::new(object.metadata.generation, &previous.conditions, now);
     conditions.problems(resolved.problems.iter().cloned());
+    let to_issuers = world.implied(&Origin::Identity(key.clone()));
+    conditions.problems(to_issuers.iter().flat_map(|judged| judged.problems.iter().cloned()));
     let Some(identity) = &resolved.identity else {
         if let Some(plan) = suspension_plan(world, key, now) {
             conditions.problems(outcome.problems.iter().cloned());

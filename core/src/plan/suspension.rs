@@ -91,8 +91,14 @@ pub fn suspension_plan(world: &World, key: &NamespacedName, now: Timestamp) -> O
     let named = |name: String| NamespacedName::new(key.namespace.clone(), name);
     let is_ours = |owner: Option<&String>| owner.is_some() && owner == object.metadata.uid.as_ref();
     let tls = (!plan.waits()).then(|| object.tls_secret());
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let clients = world.client_secrets_of(key, uid);
+    plan.leftovers.extend(clients.map(|(key, found)| Leftover {
+        kind: "Secret",
+        key: key.clone(),
+        uid: found.uid.clone(),
+    }));
     for key in tls.into_iter().chain(object.signing_key_secret()).map(named) {
-        let uid = object.metadata.uid.as_deref().unwrap_or_default();
         if let Some(found) = world.secret(&key).filter(|found| found.is_of(uid)) {
             plan.leftovers.push(Leftover { kind: "Secret", key, uid: found.uid.clone() });
         }

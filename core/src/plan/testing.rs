@@ -4,21 +4,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Resource, ResourceExt};
 
 use super::{
-    AuthorityStep, BASELINE, CertificateStep, Leftover, Outcome, SigningKeyStep, Step, authority_secret, domain_plan,
-    fence_step, identity_plan, identity_status, leaf_profile, make_authority, may_go, member_step, refused_step,
-    revise_lists, revocation_plan, signing_key_secret, suspension_plan, tls_secret,
+    AuthorityStep, BASELINE, CertificateStep, Leftover, Outcome, SigningKeyStep, Step, authority_secret,
+    directory_step, domain_plan, fence_step, identity_plan, identity_status, leaf_profile, make_authority, may_go,
+    member_step, refused_step, revise_lists, revocation_plan, signing_key_secret, suspension_plan, tls_secret,
 };
 use crate::jwt::signing_key_secret_data;
 use crate::jwt::testing::signing_key;
 use crate::pki::testing::{TestEntropy, key as private_key, now, serial};
 use crate::pki::{issue_leaf, rewrite_tls_secret, tls_secret_data};
-use crate::testing::{forget, show, world};
-use crate::world::{AUTHORITY_ANNOTATION, AuthorityFacts, Change, MEMBER_BINDING, NamespacedName, Unit, World};
+use crate::testing::{apply, forget, key, show, world};
+use crate::world::{
+    AUTHORITY_ANNOTATION, AuthorityFacts, Change, MEMBER_BINDING, NamespacedName, Settings, TokenService, Unit, World,
+};
 
 /// The order service calls the payment service, and signs a token for it.
 pub(crate) const SIGNED_CALL: &str = "
@@ -30,6 +32,64 @@ spec:
   authentication: {mtls: {}, jwt: {}}
 ";
 
+/// An installation's token service, and a shop that uses it: order gets tokens for payment, and so does a client outside.
+pub(crate) const TOKEN_SHOP: &str = "
+kind: TrustDomain
+metadata: {name: platform}
+spec: {namespaces: [sts], certificateAuthority: {selfSigned: {}}}
+---
+kind: TrustDomain
+metadata: {name: shop}
+spec:
+  trustDomain: shop.example
+  namespaces: [front, back]
+  certificateAuthority: {selfSigned: {}}
+  inbound: [{anywhere: {}}]
+  tokenIssuers:
+  - {name: tokens, builtIn: {tokenLifetime: 2m, scopes: [read, extra], clients: {secretName: shop-clients, cidrs: [203.0.113.0/24]}}}
+  - {name: login, issuer: 'https://login.example', audiences: [account], endpoint: {cidrs: [198.51.100.7/32], ports: [{port: 443}]}}
+---
+{kind: ServiceIdentity, metadata: {name: tokens, namespace: sts}, spec: {}}
+---
+{kind: ServiceIdentity, metadata: {name: order, namespace: front}, spec: {signingKey: {}, tokenIssuers: [tokens]}}
+---
+{kind: ServiceIdentity, metadata: {name: payment, namespace: back}, spec: {audiences: [pay.example], tokenIssuers: [tokens]}}
+---
+kind: AccessPolicy
+metadata: {name: pay, namespace: back}
+spec:
+  to: {identity: payment, ports: [{port: 8443}]}
+  from: [{identity: {name: order, namespace: front}}]
+  authentication: {mtls: {}, jwt: {signer: Issuer, issuer: tokens, scopes: [write], maxLifetime: 1m}}
+---
+kind: AccessPolicy
+metadata: {name: web, namespace: back}
+spec:
+  to: {identity: payment, ports: [{port: 9443}]}
+  from: [{cidr: 203.0.113.0/24}, {trustDomain: shop}]
+  authentication: {jwt: {signer: Issuer, issuer: tokens, validation: Introspection, oneTime: true}}
+";
+
+/// The token service `sts/tokens`.
+pub(crate) fn token_service() -> TokenService {
+    TokenService { identity: key("sts/tokens"), port: 8443, issuer: "https://tokens.example".to_owned() }
+}
+
+/// A world in which it is installed.
+pub(crate) fn token_installation(yaml: &[&str]) -> World {
+    let mut world = World::new(Settings { token_service: Some(token_service()), ..Settings::default() });
+    for yaml in yaml {
+        apply(&mut world, yaml);
+    }
+    world.listed();
+    world
+}
+
+/// The shop that uses it.
+pub(crate) fn token_shop() -> World {
+    token_installation(&[TOKEN_SHOP])
+}
+
 /// More looks at units than any test needs: whoever is not at rest by then never will be.
 const PATIENCE: usize = 10_000;
 
@@ -37,6 +97,8 @@ pub(crate) struct Operator {
     pub(crate) world: World,
     queue: BTreeSet<Unit>,
     secrets: BTreeMap<NamespacedName, Secret>,
+    /// What the token service is told.
+    pub(crate) directories: BTreeMap<NamespacedName, ConfigMap>,
     version: u64,
     /// What was written since it was last asked for, in order, e.g. `create NetworkPolicy shop/ringfence-baseline`.
     log: Vec<String>,
@@ -45,9 +107,14 @@ pub(crate) struct Operator {
 impl Operator {
     /// An operator that has just listed these objects.
     pub(crate) fn new(yaml: &[&str]) -> Self {
-        let world = world(yaml);
+        Self::in_world(world(yaml))
+    }
+
+    /// An operator that knows this world and has done nothing yet.
+    pub(crate) fn in_world(world: World) -> Self {
         let queue = world.all_units();
-        Self { world, queue, secrets: BTreeMap::new(), version: 0, log: Vec::new() }
+        let (secrets, directories) = (BTreeMap::new(), BTreeMap::new());
+        Self { world, queue, secrets, directories, version: 0, log: Vec::new() }
     }
 
     /// One that has come to rest.
@@ -70,7 +137,7 @@ impl Operator {
 
     /// Objects are created or changed.
     pub(crate) fn show(&mut self, yaml: &str) {
-        self.queue.extend(crate::testing::apply(&mut self.world, yaml));
+        self.queue.extend(apply(&mut self.world, yaml));
     }
 
     /// One object is created or changed.
@@ -100,6 +167,7 @@ impl Operator {
             }),
             Unit::Member(namespace) => !member_step(&self.world, namespace).step.is_keep(),
             Unit::Fence(namespace) => !fence_step(&self.world, namespace).step.is_keep(),
+            Unit::Directory(key) => !directory_step(&self.world, key).step.is_keep(),
             Unit::Identity(key) => match identity_plan(&self.world, key, now()) {
                 Some(plan) => !plan.is_done(),
                 None => !refused_step(&self.world, key).is_keep(),
@@ -114,6 +182,7 @@ impl Operator {
             Unit::Domain(name) => self.domain(unit, name),
             Unit::Member(namespace) => self.member(unit, namespace),
             Unit::Fence(namespace) => self.fence(unit, namespace),
+            Unit::Directory(key) => self.directory(unit, key),
             Unit::Identity(key) => self.identity(unit, key),
             Unit::Policy(_) => {}
         }
@@ -169,6 +238,23 @@ impl Operator {
         let fence = fence_step(&self.world, namespace);
         if fence.waiting_for.is_empty() {
             self.network_policy(unit, &NamespacedName::new(namespace, BASELINE), fence.step);
+        }
+    }
+
+    fn directory(&mut self, unit: &Unit, key: &NamespacedName) {
+        match directory_step(&self.world, key).step {
+            Step::Keep | Step::Blocked(_) => {}
+            Step::Delete { uid } => {
+                assert_eq!(self.world.config_map(key).unwrap().uid, uid, "what is known is deleted, nothing else");
+                self.log.push(format!("delete ConfigMap {key}"));
+                self.directories.remove(key);
+                self.fold_own(unit, Change::ConfigMap(key.clone(), None));
+            }
+            Step::Write { desired: mut config_map, replaces, .. } => {
+                self.store("ConfigMap", config_map.as_mut(), &replaces);
+                self.fold_own(unit, Change::ConfigMap(key.clone(), Some(config_map.as_ref().into())));
+                self.directories.insert(key.clone(), *config_map);
+            }
         }
     }
 

@@ -8,7 +8,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use super::authority::left_as_it_is;
 use super::objects::{Owner, metadata};
 use super::{Step, content_step, name_taken};
-use crate::access::{Grant, GrantSource, GrantTarget, JudgedPolicy, access_document, bundle_file, key_set_file};
+use crate::access::{
+    Grant, GrantSource, GrantTarget, JudgedPolicy, ResolvedSigner, access_document, bundle_file, declared_issuer,
+    issuer_key_set_file, issuer_roots_file, key_set_file, verified_issuers,
+};
 use crate::api::{ConditionType, Reason};
 use crate::jwt::{PublicJwk, jwks_json};
 use crate::pki::{CaGenerations, Certificate, SpiffeId, bundle_pem, issuing_bundle};
@@ -61,7 +64,9 @@ pub(super) fn trust_data(
             let domain = caller_domain(grant).map(str::to_owned);
             domains.extend(domain.clone());
             calling.extend(domain.filter(|_| grant.authentication.mtls));
-            if let (GrantSource::Identity(peer), Some(_)) = (&grant.source, &grant.authentication.jwt) {
+            if let (GrantSource::Identity(peer), Some(ResolvedSigner::Caller)) =
+                (&grant.source, grant.authentication.signer())
+            {
                 signers.insert(peer.key.clone(), peer.spiffe_id.clone());
             }
         }
@@ -74,7 +79,7 @@ pub(super) fn trust_data(
         ("callers.pem".to_owned(), roots_of(world, &calling)),
         ("callees.pem".to_owned(), roots_of(world, &called)),
         ("crl.pem".to_owned(), world.revocation_lists(domains.iter().map(String::as_str))),
-        ("access.json".to_owned(), access_document(identity, judged).to_json()),
+        ("access.json".to_owned(), access_document(world, identity, judged).to_json()),
     ]);
     for domain in &domains {
         if let (Some(name), Some(generations)) = (world.trust_domain_name(domain), world.generations(domain)) {
@@ -87,6 +92,17 @@ pub(super) fn trust_data(
         data.insert(key_set_file(&signer.0), jwks_json(std::slice::from_ref(signer)));
     }
     data.insert("jwks.json".to_owned(), jwks_json(&signers));
+    let incoming = grants.iter().copied().filter(|grant| grant.is_target(identity));
+    for issuer in verified_issuers(incoming) {
+        // Until its keys are known nothing verifies, and readers have a file to watch.
+        let known = world.issuer(&issuer.key).map(|known| known.jwks.to_string());
+        data.insert(issuer_key_set_file(&issuer.name), known.unwrap_or_else(|| jwks_json(&[])));
+    }
+    for issuer in &identity.issuers {
+        if let Some(roots) = declared_issuer(world, identity, issuer).and_then(|issuer| issuer.ca_bundle.clone()) {
+            data.insert(issuer_roots_file(&issuer.name), roots);
+        }
+    }
     data
 }
 
@@ -115,7 +131,7 @@ fn roots_of(world: &World, domains: &BTreeSet<String>) -> String {
 }
 
 /// The public keys of an identity's signing key, as its Secret holds it now.
-fn public_keys(world: &World, key: &NamespacedName) -> Option<Vec<PublicJwk>> {
+pub(super) fn public_keys(world: &World, key: &NamespacedName) -> Option<Vec<PublicJwk>> {
     let signer = world.identity(key)?;
     let (algorithm, secret) = signer.signing_key.as_ref()?;
     let found = world.secret(&NamespacedName::new(key.namespace.clone(), secret.clone()))?;
@@ -124,3 +140,7 @@ fn public_keys(world: &World, key: &NamespacedName) -> Option<Vec<PublicJwk>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "trust_tests.rs"]
+mod tests;

@@ -64,6 +64,9 @@ impl World {
                 census.note_edges(judged);
             }
         }
+        for (_, judged) in self.all_implied() {
+            census.note_edges(judged);
+        }
         census.longest_overdue.sort();
         census.longest_overdue.truncate(NAMED_OVERDUE);
         census
@@ -84,7 +87,7 @@ impl World {
                 let policy = self.policies.get(key)?;
                 (policy.metadata.generation, policy.status.as_ref().and_then(|status| status.observed_generation))
             }
-            Unit::Member(_) | Unit::Fence(_) => return None,
+            Unit::Member(_) | Unit::Fence(_) | Unit::Directory(_) => return None,
         };
         Some(observed == generation)
     }

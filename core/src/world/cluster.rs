@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{EndpointFacts, NodeFacts};
+use super::{EndpointFacts, NodeFacts, TokenService};
 use crate::api::{LabelSelector, Protocol};
 
 /// What the operator was told at start, or render on its command line.
@@ -21,6 +21,8 @@ pub struct Settings {
     pub node_local_dns: Option<BTreeSet<IpAddr>>,
     /// Whether workloads may be rolled.
     pub restart: bool,
+    /// The built-in token service, if the installation runs one.
+    pub token_service: Option<TokenService>,
 }
 
 impl Default for Settings {
@@ -31,6 +33,7 @@ impl Default for Settings {
             cluster_cidrs: None,
             node_local_dns: None,
             restart: false,
+            token_service: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::gone::Gone;
 use super::{
     AuthorityFacts, Change, NamespaceFacts, NamespacedName, OutputFacts, PodFacts, SecretFacts, Unit, World, resolve,
 };
-use crate::access::{Grant, GrantSource, GrantTarget};
+use crate::access::{Grant, GrantSource, GrantTarget, Origin};
 use crate::api::{AccessPolicy, ConditionType, ServiceIdentity, TrustDomain, find_condition};
 
 /// What is to be settled, and what is already known to need planning.
@@ -23,6 +23,8 @@ pub(super) struct Dirty {
     pub(super) domains: BTreeSet<String>,
     pub(super) identities: BTreeSet<NamespacedName>,
     pub(super) policies: BTreeSet<NamespacedName>,
+    /// What opens edges without a policy.
+    pub(super) implied: BTreeSet<Origin>,
     pub(super) units: BTreeSet<Unit>,
 }
 
@@ -63,20 +65,7 @@ impl World {
                 self.change_dns(&mut dirty, |cluster| drop(replace(&mut cluster.dns_endpoints, &name, new)));
             }
             Change::Secret(key, new) => self.fold_secret(&key, new, &mut dirty),
-            Change::ConfigMap(key, new) => {
-                if fold_output(&mut self.config_maps, &mut self.gone, &key, new) {
-                    if key.namespace == self.settings.operator_namespace {
-                        dirty.units.extend(
-                            self.domains
-                                .keys()
-                                .filter(|name| format!("{name}-trust") == key.name)
-                                .cloned()
-                                .map(Unit::Domain),
-                        );
-                    }
-                    dirty.units.extend(self.identity_named(&key, key.name.strip_suffix("-trust")).map(Unit::Identity));
-                }
-            }
+            Change::ConfigMap(key, new) => self.fold_config_map(&key, new, &mut dirty),
             Change::NetworkPolicy(key, new) => {
                 let existed = self.network_policies.contains_key(&key);
                 if fold_output(&mut self.network_policies, &mut self.gone, &key, new) {
@@ -109,6 +98,10 @@ impl World {
             }
             Change::Password(password, new) => self.fold_password(&password, new, &mut dirty),
             Change::Authority(domain, new) => self.fold_authority(&domain, new, &mut dirty),
+            Change::IssuerKeys(key, new) => self.fold_issuer(&key, new, &mut dirty),
+            Change::IssuerUnknown(key, failure) => self.fold_unknown_issuer(key, failure, &mut dirty),
+            Change::RecordedIssuers(domain, issuers) => self.fold_recorded_issuers(&domain, issuers, &mut dirty),
+            Change::Credentials(secret, new) => self.fold_credentials(&secret, new, &mut dirty),
             Change::OperatorSecret(name, version) => {
                 if replace(&mut self.operator_secrets, &name, version.clone()) != version {
                     let brought = |domain: &TrustDomain| {
@@ -166,6 +159,7 @@ impl World {
         }
         dirty.domains.insert(name.to_owned());
         dirty.units.extend(self.descendants_of(name).into_iter().map(Unit::Domain));
+        self.forget_undeclared_issuers(name);
     }
 
     fn fold_identity(&mut self, key: NamespacedName, new: Option<Arc<ServiceIdentity>>, dirty: &mut Dirty) {
@@ -199,8 +193,9 @@ impl World {
             let rivals = pods.flat_map(|(_, pod)| self.identities_selecting(&key.namespace, &pod.labels));
             dirty.identities.extend(rivals.filter(|rival| **rival != key).cloned());
         }
-        if old.is_some() != new.is_some() {
-            // One that is not accepted and one that is not there are told apart.
+        let state = |object: Option<&Arc<ServiceIdentity>>| object.map(|object| object.spec.suspended);
+        if state(old.as_ref()) != state(new.as_ref()) {
+            // One that is not accepted, one that is suspended and one that is not there are told apart.
             dirty.policies.extend(self.index.policies_of(&key));
         }
         dirty.units.insert(Unit::Fence(key.namespace.clone()));
@@ -317,6 +312,7 @@ impl World {
         change(&mut self.cluster);
         if old != (self.cluster.ranges(), self.cluster.api_server()) {
             dirty.policies.extend(self.index.by_cluster_addresses());
+            self.judge_clients_again(dirty);
             let is_address = |claimed: &str| claimed.parse::<std::net::IpAddr>().is_ok();
             dirty.identities.extend(self.claims.claimants_of_names(is_address));
         }
@@ -349,6 +345,7 @@ impl World {
         if new.is_some() && new != old {
             let callees = owners.iter().flat_map(|owner| self.peers_of(owner));
             dirty.units.extend(callees.collect::<BTreeSet<_>>().into_iter().map(Unit::Identity));
+            owners.iter().for_each(|owner| self.touch_keys_of_tokens(owner, dirty));
         }
         for owner in owners {
             self.note_withdrawn(&owner, dirty);
@@ -383,6 +380,7 @@ impl World {
         let below = if relisted { self.descendants_of(domain) } else { BTreeSet::new() };
         dirty.units.extend(below.iter().cloned().map(Unit::Domain));
         let domains = below.iter().map(String::as_str).chain([domain]);
+        self.touch_domains_of_tokens(domains.clone(), dirty);
         let members = domains.flat_map(|domain| self.identities_of(domain)).map(|identity| identity.key.clone());
         let members: BTreeSet<NamespacedName> = members.collect();
         let peers = members.iter().flat_map(|member| self.peers_of(member)).collect::<BTreeSet<_>>();
@@ -430,14 +428,9 @@ impl World {
     }
 
     /// The identity to which an output of a namespace belongs by its name.
-    fn identity_named(&self, output: &NamespacedName, name: Option<&str>) -> Option<NamespacedName> {
+    pub(super) fn identity_named(&self, output: &NamespacedName, name: Option<&str>) -> Option<NamespacedName> {
         let identity = NamespacedName::new(output.namespace.clone(), name?);
         self.identities.contains_key(&identity).then_some(identity)
-    }
-
-    pub(super) fn units_of_namespace(&self, namespace: &str) -> BTreeSet<Unit> {
-        let identities = self.identities_in(namespace).map(|(key, _)| Unit::Identity(key.clone()));
-        identities.chain([Unit::Fence(namespace.to_owned())]).collect()
     }
 }
 
@@ -471,7 +464,7 @@ where
 
 /// Folds an output unless something newer is known; returns whether anything changed. A write is folded when it is
 /// answered, so that the watch, which tells of it later, tells nothing new.
-fn fold_output<K: Ord + Clone, T: PartialEq>(
+pub(super) fn fold_output<K: Ord + Clone, T: PartialEq>(
     map: &mut std::collections::BTreeMap<K, OutputFacts<T>>,
     gone: &mut Gone,
     key: &K,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use super::{CertificateOptions, NamespacedName, PodFacts, Problem, ServiceFacts};
+use super::{CertificateOptions, Client, ListedIssuer, NamespacedName, PodFacts, Problem, ServiceFacts};
 use crate::api::{CertificateAlgorithm, LabelSelector, Protocol, ServiceIdentity, SigningAlgorithm};
 use crate::pki::SpiffeId;
 
@@ -44,6 +44,10 @@ pub struct Identity {
     pub signing_key: Option<(SigningAlgorithm, String)>,
     /// Names under which it accepts tokens.
     pub audiences: BTreeSet<String>,
+    /// The token issuers that it talks to.
+    pub issuers: Vec<ListedIssuer>,
+    /// The credentials that it gets for some of them.
+    pub clients: Vec<Client>,
     /// What its pods say.
     pub pods: PodSummary,
 }

@@ -25,7 +25,8 @@ impl World {
         let peers: BTreeSet<NamespacedName> = identities.flat_map(|key| self.peers_of(key)).collect();
         let domain = self.domain_of(namespace).and_then(|domain| domain.metadata.name.clone()).map(Unit::Domain);
         let units = self.units_of_namespace(namespace).into_iter();
-        units.chain(peers.into_iter().map(Unit::Identity)).chain(domain).collect()
+        let units = units.chain(peers.into_iter().map(Unit::Identity)).chain(domain);
+        units.chain(self.token_units_on_entry(namespace)).collect()
     }
 
     /// The changes by which the Secrets and ConfigMaps of a namespace are forgotten, when nothing tells of them any more.

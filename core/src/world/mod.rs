@@ -6,11 +6,15 @@
 mod authority;
 mod census;
 mod claims;
+mod clients;
 mod cluster;
+mod directories;
 mod fold;
 mod gone;
 mod identity;
 mod index;
+mod issuer_facts;
+mod issuers;
 mod member;
 mod membership;
 mod objects;
@@ -30,8 +34,11 @@ use std::sync::Arc;
 pub use authority::AUTHORITY_ANNOTATION;
 pub use census::{Census, NAMED_OVERDUE, OUTSIDE};
 pub use claims::Claim;
+pub use clients::Client;
 pub use cluster::{Cluster, DNS_NAMESPACE, DNS_SERVICE, DnsFacts, NODE_LOCAL_DNS, Settings};
 pub use identity::{DEFAULT_CERTIFICATE_DURATION, Identity, PodSummary, ResolvedIdentity, signed};
+pub(crate) use issuers::NO_TOKEN_SERVICE;
+pub use issuers::{IssuerFacts, IssuerFailure, IssuerKey, KEY_SET_FILE, ListedIssuer, TokenService};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 pub use member::MEMBER_BINDING;
@@ -42,9 +49,9 @@ pub use objects::{
 };
 pub use options::{CertificateOptions, PasswordFacts, PasswordRef};
 pub use outputs::{
-    AUTHORITY_SECRET_TYPE, ContentHash, ForeignPolicy, HASH_ANNOTATION, KEYSTORE_ANNOTATION, MANAGED_BY,
-    MANAGED_BY_LABEL, OutputFacts, RESTORED_ANNOTATION, SIGNING_KEY_SECRET_TYPE, SecretFacts, TLS_SECRET_TYPE,
-    config_map_hash, content_hash, network_policy_hash, role_binding_hash,
+    AUTHORITY_SECRET_TYPE, CLIENT_SECRET_TYPE, ContentHash, ForeignPolicy, HASH_ANNOTATION, KEYSTORE_ANNOTATION,
+    MANAGED_BY, MANAGED_BY_LABEL, OutputFacts, RESTORED_ANNOTATION, SIGNING_KEY_SECRET_TYPE, SecretFacts,
+    TLS_SECRET_TYPE, config_map_hash, content_hash, network_policy_hash, role_binding_hash,
 };
 
 pub use pod_start::{PodStart, RESTART_ANNOTATION};
@@ -53,8 +60,9 @@ pub use template::{AppliedTemplate, TEMPLATE_ANNOTATION};
 pub use revocation::{KEPT_CERTIFICATES, Unrevoked};
 pub(crate) use revocation::{is_to_rotate, whole_second};
 
-use crate::access::JudgedPolicy;
+use crate::access::{JudgedPolicy, Origin};
 use crate::api::{AccessPolicy, ConditionType, Reason, ServiceIdentity, TrustDomain};
+use crate::issuers::CredentialsFacts;
 use crate::pki::{CaGenerations, TrustDomainName};
 
 /// Something that is planned and written as one.
@@ -66,6 +74,9 @@ pub enum Unit {
     Member(String),
     /// A namespace: its baseline NetworkPolicy.
     Fence(String),
+    /// A ConfigMap with what the token service is told of a namespace. Comes before the identities: what closes for one of
+    /// them gets no more tokens when its packets stop.
+    Directory(NamespacedName),
     /// A ServiceIdentity: its Secrets, ConfigMap, NetworkPolicy and status.
     Identity(NamespacedName),
     /// An AccessPolicy: its status.
@@ -120,8 +131,16 @@ pub enum Change {
     Authority(String, Option<AuthorityFacts>),
     /// A password for keystores; nothing when it is not watched any more.
     Password(PasswordRef, Option<PasswordFacts>),
+    /// What is known of a token issuer; nothing when it is not to be known any more.
+    IssuerKeys(IssuerKey, Option<Arc<IssuerFacts>>),
+    /// Why nothing is known of a token issuer yet.
+    IssuerUnknown(IssuerKey, IssuerFailure),
+    /// What a TrustDomain's ConfigMap `<name>-issuers` keeps of its issuers, from before the operator was started.
+    RecordedIssuers(String, Vec<(String, Arc<IssuerFacts>)>),
     /// Some other Secret of the operator's namespace, by version: a CA that a user brings may be in it.
     OperatorSecret(String, Option<String>),
+    /// The same one, as far as credentials for token issuers are in it.
+    Credentials(String, Option<Arc<CredentialsFacts>>),
 }
 
 impl Change {
@@ -174,6 +193,8 @@ pub struct World {
     authorities: BTreeMap<String, AuthorityFacts>,
     operator_secrets: BTreeMap<String, String>,
     passwords: BTreeMap<PasswordRef, PasswordFacts>,
+    issuers: issuer_facts::Issuers,
+    credentials: BTreeMap<String, Arc<CredentialsFacts>>,
     gone: gone::Gone,
 
     membership: membership::Membership,
@@ -182,7 +203,7 @@ pub struct World {
     /// Number of the last claim that was made since everything was listed; nothing before.
     claim_sequence: Option<u64>,
     resolved: BTreeMap<NamespacedName, ResolvedIdentity>,
-    judged: BTreeMap<NamespacedName, Arc<JudgedPolicy>>,
+    judged: BTreeMap<Origin, Arc<JudgedPolicy>>,
     /// Identities with certificates that are to be revoked.
     withdrawn: BTreeSet<NamespacedName>,
     index: index::Index,
@@ -308,16 +329,37 @@ impl World {
 
     /// An AccessPolicy after judgement.
     pub fn judged(&self, key: &NamespacedName) -> Option<&Arc<JudgedPolicy>> {
-        self.judged.get(key)
+        self.judged.get(&Origin::Policy(key.clone()))
     }
 
-    /// The judged policies of which an identity is callee or caller, drafts included.
+    /// What opens edges without a policy: the token issuers that an identity lists, or the registered clients of a domain.
+    pub fn implied(&self, origin: &Origin) -> Option<&Arc<JudgedPolicy>> {
+        self.judged.get(origin)
+    }
+
+    /// The judged policies, and what opens edges without one, of which an identity is callee or caller; drafts included.
     pub fn judged_of(&self, identity: &NamespacedName) -> impl Iterator<Item = &Arc<JudgedPolicy>> {
         let mut keys = self.index.policies_of(identity);
         if let Some(domain) = self.membership.domain_of.get(&identity.namespace) {
             keys.extend(self.index.by_source_domain(domain));
         }
-        keys.into_iter().filter_map(|key| self.judged.get(&key))
+        let policies = keys.into_iter().map(Origin::Policy);
+        let declared = policies.chain([Origin::Identity(identity.clone())]).filter_map(|key| self.judged.get(&key));
+        let is_called =
+            move |judged: &&Arc<JudgedPolicy>| judged.grants.iter().any(|grant| grant.callee() == Some(identity));
+        let is_token_service = self.is_token_service(identity);
+        let clients = is_token_service.then(|| self.all_implied().map(|(_, judged)| judged).filter(is_called));
+        declared.chain(clients.into_iter().flatten())
+    }
+
+    /// All that opens edges without a policy.
+    pub(crate) fn all_implied(&self) -> impl Iterator<Item = (&Origin, &Arc<JudgedPolicy>)> {
+        self.judged.range(Origin::Identity(NamespacedName::new("", ""))..)
+    }
+
+    /// Whether this is the identity of the built-in token service.
+    pub fn is_token_service(&self, identity: &NamespacedName) -> bool {
+        self.settings.token_service.as_ref().is_some_and(|service| service.identity == *identity)
     }
 
     /// A namespace.
@@ -390,6 +432,7 @@ impl World {
         domains
             .chain(members)
             .chain(fences)
+            .chain(self.all_directories())
             .chain(identities)
             .chain(self.policies.keys().cloned().map(Unit::Policy))
             .collect()

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::AppliedTemplate;
+use crate::issuers::{Fingerprint, delivered};
 use crate::jwt::{SigningKeyFacts, SigningKeyFault};
 use crate::pki::{LeafFacts, TlsSecretFault};
 
@@ -25,6 +26,8 @@ pub const RESTORED_ANNOTATION: &str = "ringfence.dev/restored";
 pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
 /// Type of the Secret with a token-signing key.
 pub const SIGNING_KEY_SECRET_TYPE: &str = "ringfence.dev/signing-key";
+/// Type of the Secret with the credentials of a client of a token issuer.
+pub const CLIENT_SECRET_TYPE: &str = "ringfence.dev/client-credentials";
 /// Type of the Secret with the generations of a CA.
 pub const AUTHORITY_SECRET_TYPE: &str = "ringfence.dev/certificate-authority";
 
@@ -58,6 +61,8 @@ pub enum SecretFacts {
     Certificate(Result<Box<LeafFacts>, TlsSecretFault>),
     /// A token-signing key.
     SigningKey(Result<Box<SigningKeyFacts>, SigningKeyFault>),
+    /// The credentials of a client of a token issuer, and nothing else.
+    Client(Option<Fingerprint>),
     /// Something else.
     Other,
 }
@@ -109,6 +114,7 @@ impl From<&Secret> for OutputFacts<SecretFacts> {
         let content = match secret.type_.as_deref() {
             Some(TLS_SECRET_TYPE) => SecretFacts::Certificate(LeafFacts::of_secret(&data).map(Box::new)),
             Some(SIGNING_KEY_SECRET_TYPE) => SecretFacts::SigningKey(SigningKeyFacts::of_secret(&data).map(Box::new)),
+            Some(CLIENT_SECRET_TYPE) => SecretFacts::Client(delivered(&data)),
             _ => SecretFacts::Other,
         };
         Self::new(&secret.metadata, content)

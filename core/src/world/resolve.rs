@@ -7,10 +7,12 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::claims::Claim;
+use super::clients::clients;
 use super::identity::{DEFAULT_CERTIFICATE_DURATION, Identity, PodSummary, ResolvedIdentity, signed};
+use super::issuers::listable;
 use super::options::options;
 use super::stored::SHORTEST_CERTIFICATE;
-use super::{NamespacedName, Problem, ServiceFacts, World};
+use super::{ListedIssuer, NamespacedName, Problem, ServiceFacts, World};
 use crate::api::{ConditionType, LabelSelector, Reason, ServiceIdentity, SigningAlgorithm, TrustDomain};
 use crate::pki::{SpiffeId, TrustDomainName};
 
@@ -23,6 +25,8 @@ pub(super) fn claims_of(object: &ServiceIdentity, cluster_domain: &str) -> BTree
         Claim::Secret(in_namespace(object.tls_secret())),
     ]);
     claims.extend(object.signing_key_secret().map(|secret| Claim::Secret(in_namespace(secret))));
+    let clients = object.spec.token_issuers.iter().map(|issuer| object.client_secret(issuer));
+    claims.extend(clients.map(|secret| Claim::Secret(in_namespace(secret))));
     claims.extend(object.service_names().into_iter().map(|service| Claim::Service(in_namespace(service))));
     let names = object.spec.dns_names.iter().chain(&object.spec.ip_addresses);
     claims.extend(names.map(|name| Claim::Name(canonical(name))));
@@ -116,7 +120,7 @@ impl Resolver<'_> {
         let dns_names: BTreeSet<String> = service_names.into_iter().chain(extra_names).collect();
         let (options, problems) = options(self.object, &dns_names);
         self.problems.extend(problems);
-        Some(Identity {
+        let mut identity = Identity {
             key: self.key.clone(),
             uid: self.object.metadata.uid.clone().unwrap_or_default(),
             domain: domain.metadata.name.clone().unwrap_or_default(),
@@ -131,8 +135,14 @@ impl Resolver<'_> {
             options,
             signing_key: self.signing_key(&domain),
             audiences,
+            issuers: self.issuers(&domain),
+            clients: Vec::new(),
             pods,
-        })
+        };
+        let (clients, problems) = clients(self.world, self.object, &domain, &identity);
+        identity.clients = clients;
+        self.problems.extend(problems);
+        Some(identity)
     }
 
     fn named(&self, name: &str) -> NamespacedName {
@@ -374,6 +384,19 @@ impl Resolver<'_> {
             }
         }
         accepted
+    }
+
+    /// The issuers that it lists and may talk to.
+    fn issuers(&mut self, domain: &TrustDomain) -> Vec<ListedIssuer> {
+        let mut listed: Vec<ListedIssuer> = Vec::new();
+        for name in &self.object.spec.token_issuers {
+            match listable(self.world, domain, name) {
+                Ok(issuer) => listed.push(issuer),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        listed.dedup();
+        listed
     }
 
     fn duration(&mut self, domain: &TrustDomain) -> SignedDuration {

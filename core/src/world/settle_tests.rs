@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::testing::{forget, show};
-use crate::world::Settings;
+use crate::world::{Settings, TokenService};
 
 const NAMESPACES: [&str; 3] = ["n0", "n1", "n2"];
 
@@ -44,6 +44,20 @@ fn some_of(all: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static s
     prop::sample::subsequence(all, 0..=all.len())
 }
 
+/// Issuers of a domain: the built-in one with a client outside, and one in pods of a namespace that may be fenced.
+fn token_issuers() -> impl Strategy<Value = Vec<Value>> {
+    let built_in = prop_oneof![
+        Just(json!({"name": "sts", "builtIn": {}})),
+        Just(json!({"name": "sts", "builtIn": {"clients": {"secretName": "c", "cidrs": ["203.0.113.0/24"]}}})),
+    ];
+    let endpoint = prop::option::of(namespace()).prop_map(|pods| {
+        let endpoint = pods.map(|name| json!({"pods": {"namespaces": [name]}, "ports": [{"port": 443}]}));
+        json!({"name": "login", "issuer": "https://login.example", "endpoint": endpoint})
+    });
+    (prop::option::of(built_in), prop::option::of(endpoint))
+        .prop_map(|(built_in, outside)| built_in.into_iter().chain(outside).collect())
+}
+
 /// Domains that fight over three namespaces and two trust-domain names.
 fn domains() -> impl Strategy<Value = Event> {
     (prop::sample::select(&["d0", "d1", "d2"][..])).prop_flat_map(|name| {
@@ -54,8 +68,9 @@ fn domains() -> impl Strategy<Value = Event> {
             some_of(&["d0", "d1", "d2"]),
             prop::option::of(1..4),
             any::<bool>(),
+            token_issuers(),
         );
-        let object = spec.prop_map(|(namespaces, trust_domain, may_name, friends, day, held)| {
+        let object = spec.prop_map(|(namespaces, trust_domain, may_name, friends, day, held, issuers)| {
             let border: Vec<_> =
                 [json!({"trustDomains": friends})].into_iter().filter(|_| !friends.is_empty()).collect();
             let created = day.map(|day| format!("2026-01-0{day}T00:00:00Z"));
@@ -64,7 +79,7 @@ fn domains() -> impl Strategy<Value = Event> {
                 "spec": {
                     "namespaces": namespaces, "trustDomain": trust_domain, "certificateAuthority": {"selfSigned": {}},
                     "certificates": {"allowedNames": [{"name": "shop.example.com", "namespaces": may_name}]},
-                    "inbound": border, "outbound": border,
+                    "inbound": border, "outbound": border, "tokenIssuers": issuers,
                 },
                 "status": held.then(|| json!({"namespaces": namespaces})),
             })
@@ -77,7 +92,9 @@ fn domains() -> impl Strategy<Value = Event> {
 fn identities() -> impl Strategy<Value = Event> {
     (namespace(), prop::sample::select(&["a", "b"][..])).prop_flat_map(|(namespace, name)| {
         let flags = prop::collection::vec(any::<bool>(), 7);
-        let object = (flags, prop::option::of(any::<bool>()), 1..4).prop_map(|(flags, accepted, day)| {
+        let issuers = some_of(&["sts", "login"]);
+        let declared = (flags, prop::option::of(any::<bool>()), 1..4, issuers, prop::bool::weighted(0.2));
+        let object = declared.prop_map(|(flags, accepted, day, issuers, suspended)| {
             let wants = |flag: usize, value: Value| flags[flag].then_some(value);
             let conditions = accepted.map(|accepted| {
                 let status = if accepted { "True" } else { "False" };
@@ -92,7 +109,8 @@ fn identities() -> impl Strategy<Value = Event> {
                     "serviceAccountName": wants(0, json!("shared")), "signingKey": wants(1, json!({})),
                     "services": wants(2, json!(["web"])), "audiences": wants(3, json!(["tokens"])),
                     "dnsNames": wants(4, json!("shop.example.com")).into_iter().collect::<Vec<_>>(),
-                    "podSelector": wants(5, json!({"matchLabels": {"app": "x"}})),
+                    "podSelector": wants(5, json!({"matchLabels": {"app": "x"}})), "tokenIssuers": issuers,
+                    "suspended": suspended,
                 },
                 "status": conditions.map(|conditions| json!({"conditions": conditions})),
             })
@@ -116,6 +134,8 @@ fn policies() -> impl Strategy<Value = Event> {
         let authentication = prop_oneof![
             2 => Just(json!({"mtls": {}})),
             1 => Just(json!({"jwt": {"audiences": ["tokens"]}})),
+            1 => Just(json!({"jwt": {"signer": "Issuer", "issuer": "sts"}})),
+            1 => Just(json!({"jwt": {"signer": "Issuer", "validation": "Introspection"}})),
         ];
         let object = (to, prop::collection::vec(from, 1..3), prop::option::of(authentication))
             .prop_map(|(to, from, authentication)| json!({"spec": {"to": to, "from": from, "authentication": authentication}}));
@@ -137,6 +157,7 @@ fn surroundings() -> impl Strategy<Value = Event> {
             let pod = labels().prop_map(|labels| json!({"metadata": {"labels": labels}, "spec": {"serviceAccountName": "a", "containers": []}}));
             event("Pod", Some(namespace), name, pod)
         }),
+        1 => event("Node", None, "one", Just(json!({"spec": {"podCIDRs": ["203.0.113.0/25"]}}))),
     ]
 }
 
@@ -153,7 +174,9 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut world = World::new(Settings::default());
+        let identity = NamespacedName::new("n0", "a");
+        let token_service = Some(TokenService { identity, port: 8443, issuer: "https://sts.example".to_owned() });
+        let mut world = World::new(Settings { token_service, ..Settings::default() });
         for namespace in NAMESPACES {
             show(&mut world, json!({"kind": "Namespace", "metadata": {"name": namespace}}));
         }
@@ -194,7 +217,16 @@ fn settle_everything(world: &mut World) -> BTreeSet<Unit> {
         namespaces: world.namespaces.keys().chain(world.membership.domain_of.keys()).cloned().collect(),
         domains,
         identities: world.identities.keys().chain(world.resolved.keys()).cloned().collect(),
-        policies: world.policies.keys().chain(world.judged.keys()).cloned().collect(),
+        policies: world
+            .policies
+            .keys()
+            .cloned()
+            .chain(world.judged.keys().filter_map(|o| o.policy().cloned()))
+            .collect(),
+        implied: (world.identities.keys().cloned().map(Origin::Identity))
+            .chain(world.domains.keys().cloned().map(Origin::Clients))
+            .chain(world.all_implied().map(|(origin, _)| origin.clone()))
+            .collect(),
         units: BTreeSet::new(),
     };
     world.settle(dirty)
@@ -231,7 +263,12 @@ proptest! {
             }
             let keys = judged.keys().chain(story.world.judged.keys());
             for key in keys.filter(|key| judged.get(key) != story.world.judged.get(key)) {
-                prop_assert!(touched.contains(&Unit::Policy(key.clone())), "{}", key);
+                let unit = match key {
+                    Origin::Policy(key) => Unit::Policy(key.clone()),
+                    Origin::Identity(key) => Unit::Identity(key.clone()),
+                    Origin::Clients(domain) => Unit::Domain(domain.clone()),
+                };
+                prop_assert!(touched.contains(&unit), "{}", key);
             }
         }
     }
@@ -311,7 +348,7 @@ fn the_random_stories_are_full_of_conflicts_and_not_only_of_them() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for _ in 0..100 {
+    for _ in 0..300 {
         let events = prop::collection::vec(events(), 24).new_tree(&mut runner).unwrap().current();
         let mut story = Story::new();
         story.world.listed();
@@ -321,7 +358,16 @@ fn the_random_stories_are_full_of_conflicts_and_not_only_of_them() {
             resolved.problems.iter().for_each(|problem| *seen.entry(problem.reason.to_string()).or_default() += 1);
         }
         for judged in story.world.judged.values() {
-            *seen.entry("grants".to_owned()).or_default() += judged.grants.len();
+            let kind = match judged.origin {
+                Origin::Policy(_) => "grants",
+                Origin::Identity(_) => "an implied edge",
+                Origin::Clients(_) => "a client outside",
+            };
+            *seen.entry(kind.to_owned()).or_default() += judged.grants.len();
+            judged.problems.iter().for_each(|problem| *seen.entry(problem.reason.to_string()).or_default() += 1);
+            judged.refusals.iter().for_each(|refusal| *seen.entry(refusal.reason.to_string()).or_default() += 1);
+            let proofs = judged.grants.iter().map(|grant| grant.authentication.as_str());
+            proofs.for_each(|proof| *seen.entry(proof.to_owned()).or_default() += 1);
         }
     }
     for expected in [
@@ -337,6 +383,16 @@ fn the_random_stories_are_full_of_conflicts_and_not_only_of_them() {
         "SelectorOverlap",
         "ServiceAccountMismatch",
         "ServiceNotFound",
+        "IssuerNotFound",
+        "IssuerWithoutEndpoint",
+        "Suspended",
+        "an implied edge",
+        "a client outside",
+        "TokenServiceNotFound",
+        "FencedPods",
+        "issuer-jwt",
+        "NoTokenIssuer",
+        "IssuerNotListed",
     ] {
         assert!(seen.get(expected).is_some_and(|times| *times > 0), "{expected} never happens: {seen:?}");
     }
