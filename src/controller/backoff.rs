@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kube::runtime::utils::Backoff;
 
 /// First pause after a failure; it doubles with each further one.
@@ -20,10 +21,18 @@ pub(super) fn pause(seed: &impl Hash, failures: u32, longest: Duration) -> Durat
     doubled.min(longest).mul_f64(jitter)
 }
 
+/// The last tenth of a time is spread from seed to seed, so that many that began at once do not come back at once.
+pub(super) fn spread(seed: &impl Hash, time: SignedDuration) -> SignedDuration {
+    let mut hasher = DefaultHasher::new();
+    (seed, "spread").hash(&mut hasher);
+    let part = i32::from(u8::try_from(hasher.finish() & 0xff).unwrap_or(0));
+    time - time / 10 * part / 255
+}
+
 /// The pauses of one watch. They begin anew when something was seen: the mere beginning of another attempt must not count
 /// as that, as it would with the pauses that kube brings.
 #[derive(Debug)]
-pub(super) struct Pauses {
+pub(crate) struct Pauses {
     seed: u64,
     failures: u32,
 }

@@ -13,6 +13,7 @@ use ringfence_core::world::{Change, NamespacedName, Problem, Unit, World};
 use super::clock::Clock;
 use super::contest::{Contests, Output};
 use super::events::Events;
+use super::issuers::Issuers;
 use super::members::Members;
 use super::metrics::Metrics;
 use super::outdated::Outdated;
@@ -31,6 +32,7 @@ pub(super) struct Context {
     leads: AtomicBool,
     pub(super) members: Members,
     pub(super) passwords: Passwords,
+    pub(super) issuers: Issuers,
     pub(super) rollouts: Rollouts,
     world: Mutex<World>,
     memory: Mutex<Memory>,
@@ -51,6 +53,8 @@ pub(super) struct Memory {
     pub(super) in_place: BTreeMap<Unit, BTreeSet<Output>>,
     /// Outputs that someone else keeps changing.
     pub(super) contests: Contests,
+    /// What the token service can't be told, by ConfigMap, with the TrustDomain that says so.
+    pub(super) untold: BTreeMap<NamespacedName, (String, Problem)>,
     /// Statuses of which a part is kept.
     pub(super) outdated: Outdated,
     /// Objects that can't be read, by the plural of their kind, with why.
@@ -91,8 +95,22 @@ impl Context {
     ) -> Self {
         let (world, memory) = (Mutex::new(world), Mutex::default());
         let (queue, members, leads) = (Queue::default(), Members::default(), AtomicBool::new(false));
-        let (passwords, rollouts) = (Passwords::default(), Rollouts::default());
-        Self { client, clock, entropy, events, metrics, queue, members, passwords, rollouts, leads, world, memory }
+        let (passwords, issuers, rollouts) = (Passwords::default(), Issuers::default(), Rollouts::default());
+        Self {
+            client,
+            clock,
+            entropy,
+            events,
+            metrics,
+            queue,
+            leads,
+            members,
+            passwords,
+            issuers,
+            rollouts,
+            world,
+            memory,
+        }
     }
 
     /// From now on everything that is touched is queued, and everything is touched once. Returns how much that is.
@@ -128,6 +146,14 @@ impl Context {
     /// Folds what a reconciliation found where it knew of nothing: it was taken for gone when it lost our label.
     pub(super) fn fold_found(&self, unit: &Unit, change: Change) {
         self.fold(unit, [change], World::apply);
+    }
+
+    /// Folds what was learnt elsewhere than from the API server.
+    pub(super) fn fold_told(&self, change: Change) {
+        let mut world = self.world();
+        // Whoever sees this world sees also what is still to be done about it.
+        let touched = world.apply(change);
+        self.queue.add(touched);
     }
 
     fn fold(

@@ -7,10 +7,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::PostParams;
 use ringfence_core::api::{ConditionType, Reason, TrustDomain};
+use ringfence_core::issuers::RECORD_SUFFIX;
 use ringfence_core::pki::{CaGenerations, SecretData, adopt_secret};
 use ringfence_core::plan::{
-    AuthorityStep, FINALIZER, MakeAuthorityError, Outcome, Step, authority_secret, domain_plan, domain_status,
-    make_authority, name_taken, with_adopted,
+    AuthorityStep, DomainPlan, FINALIZER, MakeAuthorityError, Outcome, Step, authority_secret, domain_plan,
+    domain_status, make_authority, name_taken, with_adopted,
 };
 use ringfence_core::world::{AUTHORITY_SECRET_TYPE, AuthorityFacts, Change, NamespacedName, Problem, Unit};
 use tracing::Instrument;
@@ -26,6 +27,11 @@ use super::revocation::{self, Revised};
 use super::trace;
 use super::watch::operator_secret;
 use super::write::{MANAGER, Written, delete, write};
+
+/// The ConfigMaps of a domain: the ends of their names, and their steps.
+const CONFIG_MAPS: [(&str, StepOf); 2] = [("-trust", |plan| plan.trust), (RECORD_SUFFIX, |plan| plan.issuers)];
+
+type StepOf = fn(DomainPlan) -> Step<ConfigMap>;
 
 struct Pass<'a> {
     context: &'a Context,
@@ -60,7 +66,13 @@ pub(super) async fn reconcile(context: &Context, name: &str) -> Ended {
         revoked: None,
         again: None,
     };
-    let Some(plan) = trace::plan().in_scope(|| domain_plan(&context.world(), name)) else {
+    let (domain, plan) = trace::plan().in_scope(|| {
+        let world = context.world();
+        (world.domain(name).cloned(), domain_plan(&world, name))
+    });
+    let domain = domain.filter(|domain| domain.metadata.deletion_timestamp.is_none());
+    context.issuers.declare(name, domain.as_deref());
+    let Some(plan) = plan else {
         context.memory().forget(&pass.unit);
         context.memory().outdated.forget(&pass.unit);
         return Ended::Done;
@@ -79,8 +91,10 @@ pub(super) async fn reconcile(context: &Context, name: &str) -> Ended {
         pass.conclude(result);
         let result = pass.lists().await;
         pass.conclude(result);
-        let result = pass.trust().await;
-        pass.conclude(result);
+        for (suffix, step) in CONFIG_MAPS {
+            let result = pass.config_map(suffix, step).await;
+            pass.conclude(result);
+        }
     }
     pass.report().await
 }
@@ -261,16 +275,24 @@ impl Pass<'_> {
         self.outcome.problems.push(Problem { condition, reason, message });
     }
 
-    /// The bundle, planned again since the CA may be new.
-    async fn trust(&mut self) -> Result<(), Error> {
-        let step = domain_plan(&self.context.world(), self.name).map(|plan| plan.trust);
-        let key = NamespacedName::new(self.namespace.clone(), format!("{}-trust", self.name));
+    /// A ConfigMap, planned again since the CA may be new.
+    async fn config_map(&mut self, suffix: &str, step_of: StepOf) -> Result<(), Error> {
+        let step = domain_plan(&self.context.world(), self.name).map(step_of);
+        let key = NamespacedName::new(self.namespace.clone(), format!("{}{suffix}", self.name));
         let output = ("ConfigMap", key.clone());
-        let Some(Step::Write { desired, replaces, drift }) = step else {
-            if matches!(step, Some(Step::Keep)) {
+        let (desired, replaces, drift) = match step {
+            Some(Step::Write { desired, replaces, drift }) => (desired, replaces, drift),
+            Some(Step::Delete { uid }) => {
+                delete::<ConfigMap>(&self.context.client, &key.namespace, &key.name, &uid).await?;
+                self.context.fold_own(&self.unit, [Change::ConfigMap(key, None)]);
                 self.note_in_place(&output);
+                return Ok(());
             }
-            return Ok(());
+            Some(Step::Keep) => {
+                self.note_in_place(&output);
+                return Ok(());
+            }
+            Some(Step::Blocked(_)) | None => return Ok(()),
         };
         let drift = drift || replaces.is_none() && self.context.memory().was_in_place(&self.unit, &output);
         let left_alone = self.context.memory().contests.until(&output, self.now);
@@ -288,7 +310,7 @@ impl Pass<'_> {
                 self.context.fold_own(&self.unit, [Change::ConfigMap(key, Some((&written).into()))]);
                 self.note_in_place(&output);
                 // Someone on the way may have changed it.
-                let kept = domain_plan(&self.context.world(), self.name).map(|plan| plan.trust);
+                let kept = domain_plan(&self.context.world(), self.name).map(step_of);
                 self.failed |= matches!(kept, Some(Step::Write { .. })) && !self.context.queue.comes_again(&self.unit);
             }
             Written::Found(found) => {
@@ -308,7 +330,11 @@ impl Pass<'_> {
 
     fn note_in_place(&self, output: &Output) {
         let found = self.context.world().config_map(&output.1).is_some();
-        self.context.memory().note_in_place(&self.unit, found.then(|| output.clone()).into_iter().collect());
+        let mut memory = self.context.memory();
+        let mut outputs = memory.in_place.get(&self.unit).cloned().unwrap_or_default();
+        outputs.retain(|other| other != output);
+        outputs.extend(found.then(|| output.clone()));
+        memory.note_in_place(&self.unit, outputs);
     }
 
     /// Nothing holds the object any more: its CA goes with it.
@@ -334,6 +360,7 @@ impl Pass<'_> {
         let contests = fences.iter().filter_map(|namespace| super::fence::contest(self.context, namespace));
         self.outcome.problems.extend(contests);
         self.outcome.problems.extend(fences.iter().filter_map(|namespace| self.context.members.problem(namespace)));
+        self.outcome.problems.extend(super::directory::problems(self.context, self.name));
         let (object, status) = {
             let world = self.context.world();
             let Some(object) = world.domain(self.name).cloned() else { return Ended::Done };

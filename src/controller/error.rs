@@ -45,7 +45,7 @@ pub(super) fn write_failed(error: &Error) -> Problem {
 }
 
 /// What the API server said, or why it said nothing, without what else a client's error shows.
-pub(super) fn said(error: &kube::Error) -> String {
+pub(crate) fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => other.to_string(),

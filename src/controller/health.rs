@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use crate::process::probes;
 
 /// So many durations of the Lease may go by without anything done about it.
 const PATIENCE: u32 = 4;
@@ -91,24 +89,12 @@ impl Health {
     /// # Errors
     /// When the address can't be bound.
     pub async fn serve(self, address: SocketAddr, stop: CancellationToken) -> std::io::Result<()> {
-        let listener = tokio::net::TcpListener::bind(address).await?;
-        let answer = |trouble: Option<String>| match trouble {
-            None => (StatusCode::OK, "ok".to_owned()),
-            Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble),
-        };
         let alive = self.clone();
-        let live = move || {
-            let complaint = alive.complaint();
-            async move { answer(complaint) }
-        };
         let ready = move || {
             let state = self.state();
-            let listing = (!state.is_ready).then(|| state.waits_for.clone());
-            drop(state);
-            async move { answer(listing) }
+            (!state.is_ready).then(|| state.waits_for.clone())
         };
-        let router = Router::new().route("/livez", get(live)).route("/readyz", get(ready));
-        axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+        probes::serve(address, move || alive.complaint(), ready, stop).await
     }
 }
 

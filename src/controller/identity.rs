@@ -1,5 +1,6 @@
 //! Reconciling a ServiceIdentity: its Secrets, its ConfigMap, its NetworkPolicy, its status.
 
+mod clients;
 mod drift;
 mod memory;
 mod renewal;
@@ -100,6 +101,7 @@ impl Pass<'_> {
             self.certificate(plan).await;
             self.signing_key(plan).await;
         }
+        self.clients(plan).await;
         self.outcome.problems.extend(unavailable(plan.identity.options.keystores.is_some()));
         if self.closes(plan) {
             self.network_policy(plan.identity.network_policy(), &plan.network_policy).await;

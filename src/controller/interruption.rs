@@ -15,11 +15,11 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// What was told last, and when.
 #[derive(Debug, Default)]
-pub(super) struct Repeats(Option<(String, Instant)>);
+pub(crate) struct Repeats(Option<(String, Instant)>);
 
 impl Repeats {
     /// Whether a text is to be told: it differs from the last one, or that was long ago.
-    pub(super) fn is_news(&mut self, text: &str) -> bool {
+    pub(crate) fn is_news(&mut self, text: &str) -> bool {
         let now = Instant::now();
         let known = self.0.as_ref().is_some_and(|(told, at)| told == text && now < *at + AGAIN);
         if !known {
@@ -31,14 +31,14 @@ impl Repeats {
 
 /// The interruptions of all watches.
 #[derive(Debug, Default)]
-pub(super) struct Interruptions {
+pub(crate) struct Interruptions {
     by_kind: BTreeMap<&'static str, Repeats>,
     behind: Repeats,
 }
 
 impl Interruptions {
     /// Tells why a watch was interrupted, if that is news.
-    pub(super) fn tell(&mut self, kind: &'static str, error: &Error) {
+    pub(crate) fn tell(&mut self, kind: &'static str, error: &Error) {
         let (code, outage, error) = match error {
             Error::WatchError(status) => (status.code, false, status.message.clone()),
             Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
@@ -68,7 +68,7 @@ impl Interruptions {
             403 => warn!(
                 kind,
                 error,
-                "the operator may not watch this kind: give it the rights that the chart gives it; it is asked again"
+                "this may not be watched: give this service account the rights that the chart gives it; it is asked again"
             ),
             _ => warn!(kind, error, "the watch was interrupted and is resumed"),
         }

@@ -96,6 +96,7 @@ fn is_busy(context: &Context, namespace: &str) -> bool {
     let units = context.world().units_on_entry(namespace);
     units.iter().any(|unit| match unit {
         Unit::Identity(key) => key.namespace == namespace && context.queue.is_pending(unit),
+        Unit::Directory(key) => key.namespace == namespace && context.queue.is_pending(unit),
         Unit::Fence(_) => context.queue.is_pending(unit),
         _ => false,
     })

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::error::tell;
 use super::passwords::PasswordWatches;
-use super::watch::{Seen, outputs};
+use super::watch::{Seen, Watch, outputs};
 
 /// First pause before the API server is asked again whether it knows a new RoleBinding; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -138,10 +138,13 @@ impl Members {
         world.service_identity(identity).is_some() && self.access(world, &identity.namespace) == Access::Awaited
     }
 
-    /// Why the keys of an identity's peers are not all known: one of them may be in a Secret that is not seen yet, and would
-    /// seem to be missing.
+    /// Why the keys of an identity's peers, and of the token service, are not all known: one of them may be in a Secret or
+    /// ConfigMap that is not seen yet, and would seem to be missing.
     pub(super) fn unseen_peer(&self, world: &World, identity: &NamespacedName) -> Option<Problem> {
-        let namespaces: BTreeSet<String> = world.peers_of(identity).into_iter().map(|peer| peer.namespace).collect();
+        let peers = world.peers_of(identity).into_iter().map(|peer| peer.namespace);
+        let service = world.settings.token_service.as_ref().filter(|_| world.verifies_by_token_service(identity));
+        let issuer = service.map(|service| service.identity.namespace.clone());
+        let namespaces: BTreeSet<String> = peers.chain(issuer).collect();
         let unseen =
             |namespace: &&String| matches!(self.access(world, namespace), Access::Awaited | Access::Closed(Some(_)));
         namespaces.iter().find(unseen).map(|namespace| Problem {
@@ -227,7 +230,9 @@ impl Watches {
                     if entered {
                         let stop = CancellationToken::new();
                         let slots = Arc::clone(&self.slots);
-                        self.streams.push(of_namespace(&context.client, &namespace, slots, stop.clone()));
+                        let service = context.world().settings.token_service.clone();
+                        let watches = outputs(&context.client, &namespace, service.as_ref(), &context.clock);
+                        self.streams.push(of_namespace(&context.client, &namespace, watches, slots, stop.clone()));
                         self.running.insert(namespace, stop);
                     }
                 }
@@ -241,6 +246,7 @@ impl Watches {
 fn of_namespace(
     client: &Client,
     namespace: &str,
+    watches: Vec<Watch>,
     slots: Arc<Semaphore>,
     stop: CancellationToken,
 ) -> BoxStream<'static, Seen> {
@@ -264,7 +270,7 @@ fn of_namespace(
         let after_all = stream::once(after_all).filter_map(|()| async { None });
         stream::once(async { Seen::Withheld(name) }).chain(after_all).boxed()
     };
-    let streams: Vec<_> = outputs(client, namespace).into_iter().map(|(_, stream)| stream).collect();
+    let streams: Vec<_> = watches.into_iter().map(|(_, stream)| stream).collect();
     let (mut unlisted, name) = (streams.len(), namespace.to_owned());
     let told = stream::select_all(streams).filter_map(move |seen| {
         let seen = match seen {

@@ -10,6 +10,7 @@ mod backoff;
 mod clock;
 mod contest;
 mod context;
+mod directory;
 mod domain;
 mod entropy;
 mod error;
@@ -21,6 +22,7 @@ mod gone;
 mod health;
 mod identity;
 mod interruption;
+mod issuers;
 mod keystores;
 mod lease;
 mod malformed;
@@ -43,15 +45,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use backoff::Pauses;
 pub use clock::{Clock, Now};
 pub use entropy::SystemEntropy;
-pub(crate) use error::chain;
+pub(crate) use error::{chain, said};
 use futures::FutureExt;
 pub use health::Health;
+pub(crate) use interruption::{Interruptions, Repeats};
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
 pub use lease::{Candidate, LONGEST_LEASE, Lost};
 pub use metrics::Metrics;
+pub(crate) use reach::Reach;
 use ringfence_core::pki::Entropy;
 use ringfence_core::world::{Settings, Unit, World};
 use tokio::task::JoinSet;
@@ -60,11 +65,9 @@ use tracing::{Instrument, info, warn};
 
 use context::Context;
 use gate::Gate;
-use interruption::Interruptions;
 use lease::Lease;
 use members::Watches;
 use queue::Ended;
-use reach::Reach;
 use watch::{Seen, Watch};
 
 /// How many units are in work at once.
@@ -202,9 +205,13 @@ async fn take_part(
     for _ in 0..WORKERS {
         workers.spawn(work(Arc::clone(&context), stop.clone()).map(Ok));
     }
-    let until = stop.clone();
+    let (until, telling) = (stop.clone(), Arc::clone(&context));
     workers.spawn(async move {
-        until.run_until_cancelled(malformed::report_all(&context)).await;
+        until.run_until_cancelled(malformed::report_all(&telling)).await;
+        Ok(())
+    });
+    workers.spawn(async move {
+        stop.run_until_cancelled(issuers::follow(context)).await;
         Ok(())
     });
     let working = all(workers);
@@ -290,6 +297,7 @@ async fn look_at_the_clock(context: Arc<Context>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(TICK);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         context.queue.wake(context.clock.now());
+        context.issuers.tick();
     }
 }
 
@@ -314,6 +322,7 @@ async fn reconcile(context: &Context, unit: &Unit) -> Ended {
             Unit::Domain(name) => domain::reconcile(context, name).await,
             Unit::Member(namespace) => member::reconcile(context, namespace).await,
             Unit::Fence(namespace) => fence::reconcile(context, namespace).await,
+            Unit::Directory(key) => directory::reconcile(context, key).await,
             Unit::Identity(key) if passwords::awaited(context, key) => Ended::Done,
             Unit::Identity(key) if gone::is_gone(context, key).await => Ended::Done,
             Unit::Identity(key) => identity::reconcile(context, key).await,

@@ -30,7 +30,7 @@ struct Silent;
 
 /// What is known of the API server.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reach(Arc<Mutex<State>>);
+pub(crate) struct Reach(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -131,7 +131,7 @@ impl<S> Layer<S> for Reach {
 
 /// A client that waits when it is asked to.
 #[derive(Debug)]
-pub(super) struct Reaching<S> {
+pub(crate) struct Reaching<S> {
     inner: S,
     reach: Reach,
     waiting: Option<Pin<Box<Sleep>>>,

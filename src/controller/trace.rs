@@ -6,12 +6,13 @@ use ringfence_core::plan::BASELINE;
 use ringfence_core::world::{MEMBER_BINDING, Unit};
 use tracing::{Span, debug_span, field, info_span};
 
-/// What a unit is about: the declared kind, `Member` or `Fence`.
+/// What a unit is about: the declared kind, `Member`, `Fence` or `Directory`.
 pub(super) fn kind_of(unit: &Unit) -> &'static str {
     match unit {
         Unit::Domain(_) => "TrustDomain",
         Unit::Member(_) => "Member",
         Unit::Fence(_) => "Fence",
+        Unit::Directory(_) => "Directory",
         Unit::Identity(_) => "ServiceIdentity",
         Unit::Policy(_) => "AccessPolicy",
     }
@@ -23,7 +24,9 @@ pub(super) fn reconcile(unit: &Unit) -> Span {
         Unit::Domain(name) => (None, name.as_str()),
         Unit::Member(namespace) => (Some(namespace.as_str()), MEMBER_BINDING),
         Unit::Fence(namespace) => (Some(namespace.as_str()), BASELINE),
-        Unit::Identity(key) | Unit::Policy(key) => (Some(key.namespace.as_str()), key.name.as_str()),
+        Unit::Directory(key) | Unit::Identity(key) | Unit::Policy(key) => {
+            (Some(key.namespace.as_str()), key.name.as_str())
+        }
     };
     info_span!("reconcile", kind = kind_of(unit), namespace, name, outcome = field::Empty)
 }

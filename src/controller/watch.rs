@@ -1,30 +1,30 @@
 //! Watches, each folded at once into changes of the world: the objects themselves are dropped.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::core::{DeserializeGuard, Resource};
+use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
 use ringfence_core::api::{AccessPolicy, GROUP, ServiceIdentity, TrustDomain};
+use ringfence_core::issuers::{CredentialsFacts, RECORD_SUFFIX, recorded_issuers};
 use ringfence_core::pki::{CaGenerations, SecretData};
 use ringfence_core::world::{
     AUTHORITY_SECRET_TYPE, AuthorityFacts, Change, DNS_NAMESPACE, DNS_SERVICE, ForeignPolicy, MANAGED_BY,
-    MANAGED_BY_LABEL, MEMBER_BINDING, NamespaceFacts, NamespacedName, OutputFacts, PodFacts, ServiceFacts, World,
-    service_cidrs,
+    MANAGED_BY_LABEL, MEMBER_BINDING, NamespaceFacts, NamespacedName, OutputFacts, PodFacts, ServiceFacts,
+    TokenService, World, service_cidrs,
 };
 use serde::de::DeserializeOwned;
 use tracing::debug;
 
-use super::backoff::Pauses;
+use super::clock::Clock;
+use crate::process::follow::{Told, follow};
 
 /// What a watch tells.
 #[derive(Debug)]
@@ -71,14 +71,23 @@ fn ours() -> watcher::Config {
     everything().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"))
 }
 
-/// The watches of one namespace that the operator has rights in.
-pub(super) fn outputs(client: &Client, namespace: &str) -> Vec<Watch> {
-    vec![
-        folded(Api::<Secret>::namespaced(client.clone(), namespace), ours(), |key, object| {
-            vec![Change::Secret(key, object.map(OutputFacts::from))]
-        }),
-        config_maps(client, namespace),
-    ]
+/// The watches of one namespace that the operator has rights in: of the token service's, also of its public keys.
+pub(super) fn outputs(client: &Client, namespace: &str, service: Option<&TokenService>, clock: &Clock) -> Vec<Watch> {
+    let secrets = folded(Api::<Secret>::namespaced(client.clone(), namespace), ours(), |key, object| {
+        vec![Change::Secret(key, object.map(OutputFacts::from))]
+    });
+    let service = service.filter(|service| service.identity.namespace == namespace);
+    let keys = service.map(|service| published_keys(client, service.clone(), clock.clone()));
+    [secrets, config_maps(client, namespace)].into_iter().chain(keys).collect()
+}
+
+/// The public keys of the token service, in a ConfigMap that it writes itself, without a label of ours.
+fn published_keys(client: &Client, service: TokenService, clock: Clock) -> Watch {
+    let key = service.key_set();
+    let named = everything().fields(&format!("metadata.name={}", key.name));
+    folded(Api::<ConfigMap>::namespaced(client.clone(), &key.namespace), named, move |_, object| {
+        vec![service.published(object, clock.now())]
+    })
 }
 
 /// The Secret of this name, whoever wrote it.
@@ -136,7 +145,13 @@ pub(super) fn all(client: &Client, operator_namespace: &str) -> Vec<Watch> {
         folded(Api::<Secret>::namespaced(client.clone(), &own), everything(), |key, object| {
             operator_secret(key, object)
         }),
-        config_maps(client, &own),
+        folded(Api::<ConfigMap>::namespaced(client.clone(), &own), ours(), |key, object| {
+            let domain = key.name.strip_suffix(RECORD_SUFFIX).zip(object.and_then(|object| object.data.as_ref()));
+            let recorded =
+                domain.map(|(domain, data)| Change::RecordedIssuers(domain.to_owned(), recorded_issuers(data)));
+            let told = Change::ConfigMap(key.clone(), object.map(OutputFacts::from));
+            recorded.into_iter().chain([told]).collect()
+        }),
         folded(Api::<RoleBinding>::all(client.clone()), binding, |key, object| {
             vec![Change::RoleBinding(key, object.map(OutputFacts::from))]
         }),
@@ -159,6 +174,11 @@ pub(super) fn operator_secret(key: NamespacedName, secret: Option<&Secret>) -> V
         });
         changes.push(Change::Authority(domain.to_owned(), authority));
     }
+    let credentials = secret.and_then(|secret| {
+        let data = secret.data.as_ref().map(SecretData::from).unwrap_or_default();
+        CredentialsFacts::of(&data, version.as_deref().unwrap_or_default()).map(Arc::new)
+    });
+    changes.push(Change::Credentials(key.name.clone(), credentials));
     changes.push(Change::OperatorSecret(key.name, version));
     changes
 }
@@ -180,10 +200,6 @@ fn network_policy(key: NamespacedName, policy: Option<&NetworkPolicy>) -> Vec<Ch
         Change::NetworkPolicy(key.clone(), policy.filter(|_| output.is_some()).map(Into::into)),
         Change::ForeignPolicy(key, foreign.map(|spec| Arc::new(ForeignPolicy { spec }))),
     ]
-}
-
-fn name_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> NamespacedName {
-    NamespacedName::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
 /// Watches one of the three kinds. An object that can't be read counts as missing and is reported.
@@ -215,7 +231,7 @@ where
     track(watch(api, config), kind, move |key, object| Seen::Changed(changes(key, object.as_ref())))
 }
 
-/// Follows one watch through its interruptions: what is missing from a new listing is gone.
+/// Follows one watch of a kind.
 fn track<K>(
     stream: impl futures::Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
     kind: &'static str,
@@ -224,45 +240,13 @@ fn track<K>(
 where
     K: Resource<DynamicType = ()> + Send + 'static,
 {
-    let (mut known, mut listing) = (BTreeSet::<NamespacedName>::new(), BTreeSet::<NamespacedName>::new());
-    let mut listed = false;
-    // Every attempt begins with `Init`, also one that fails: only what comes after it ends the pauses. A new listing is
-    // begun at the start and after an error, and never otherwise.
-    let attempts = stream.try_filter(|event| std::future::ready(!matches!(event, Event::Init)));
-    let events = attempts.backoff(Pauses::default()).flat_map(move |event| {
-        let mut out = Vec::new();
-        match event {
-            Ok(Event::Init) => {}
-            Ok(Event::InitApply(object)) => {
-                let key = name_of(object.meta());
-                listing.insert(key.clone());
-                out.push(seen(key, Some(object)));
-            }
-            Ok(Event::InitDone) => {
-                let current = std::mem::take(&mut listing);
-                out.extend(known.difference(&current).map(|gone| seen(gone.clone(), None)));
-                known = current;
-                if !std::mem::replace(&mut listed, true) {
-                    debug!(kind, objects = known.len(), "first list is complete");
-                    out.push(Seen::Listed(kind));
-                }
-            }
-            Ok(Event::Apply(object)) => {
-                let key = name_of(object.meta());
-                known.insert(key.clone());
-                out.push(seen(key, Some(object)));
-            }
-            Ok(Event::Delete(object)) => {
-                let key = name_of(object.meta());
-                known.remove(&key);
-                out.push(seen(key, None));
-            }
-            Err(error) => {
-                listing.clear();
-                out.push(Seen::Interrupted { kind, error });
-            }
+    let events = follow(stream).map(move |told| match told {
+        Told::Object(key, object) => seen(key, object.map(|object| *object)),
+        Told::Listed(objects) => {
+            debug!(kind, objects, "first list is complete");
+            Seen::Listed(kind)
         }
-        futures::stream::iter(out)
+        Told::Interrupted(error) => Seen::Interrupted { kind, error },
     });
     (kind, events.boxed())
 }

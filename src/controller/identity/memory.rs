@@ -15,7 +15,8 @@ impl Pass<'_> {
             let Some(identity) = world.identity(self.key) else { return };
             let is_ours = |owner: Option<&String>| owner == Some(&identity.uid);
             let secrets = [Some(&identity.tls_secret), identity.signing_key.as_ref().map(|(_, name)| name)];
-            let secrets = secrets.into_iter().flatten().map(|name| self.output("Secret", name));
+            let clients = identity.clients.iter().map(|client| &client.secret);
+            let secrets = secrets.into_iter().flatten().chain(clients).map(|name| self.output("Secret", name));
             outputs.extend(
                 secrets.filter(|output| is_ours(world.secret(&output.1).and_then(|found| found.owner_uid.as_ref()))),
             );
@@ -36,8 +37,10 @@ impl Pass<'_> {
             if done { memory.unprogrammed.remove(self.key) } else { memory.unprogrammed.insert(self.key.clone()) };
         drop(memory);
         if changed {
-            let policies: Vec<Unit> =
-                self.context.world().judged_of(self.key).map(|judged| Unit::Policy(judged.key.clone())).collect();
+            let world = self.context.world();
+            let policies = world.judged_of(self.key).filter_map(|judged| judged.origin.policy());
+            let policies: Vec<Unit> = policies.cloned().map(Unit::Policy).collect();
+            drop(world);
             self.context.queue.add(policies);
         }
     }

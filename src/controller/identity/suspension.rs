@@ -36,7 +36,7 @@ impl Pass<'_> {
         memory.forget(&self.unit);
     }
 
-    async fn remove(&self, Leftover { kind, key, uid }: &Leftover) -> Result<(), Error> {
+    pub(super) async fn remove(&self, Leftover { kind, key, uid }: &Leftover) -> Result<(), Error> {
         let client = &self.context.client;
         let gone = if *kind == "Secret" {
             delete::<Secret>(client, &key.namespace, &key.name, uid).await?;

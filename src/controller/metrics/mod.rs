@@ -13,29 +13,21 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use ringfence_core::world::Unit;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use super::context::Context;
 use super::queue::Ended;
 use super::trace::kind_of;
+use crate::process::measurements::{self, Labels};
 use rendering::Rendering;
 use world::Scrape;
 pub(super) use writes::Writes;
-
-/// Names and values of labels, all of them words of the program.
-type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
@@ -56,8 +48,8 @@ const WATCHED: [&str; 13] = [
     "RoleBinding",
 ];
 
-/// What Prometheus is told that the text is.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What can come of asking a token issuer for its keys.
+const ISSUER_OUTCOMES: [&str; 4] = ["changed", "unchanged", "unreachable", "invalid"];
 
 /// The measurements of one operator.
 #[derive(Clone)]
@@ -70,6 +62,7 @@ struct Measured {
     rendering: Rendering,
     writes: Writes,
     watch_restarts: Family<Labels<1>, Counter>,
+    issuers_asked: Family<Labels<1>, Counter>,
     /// Where the world is, once the operator runs.
     context: Arc<OnceLock<Weak<Context>>>,
 }
@@ -88,6 +81,7 @@ impl Default for Metrics {
         let rendering = Rendering::default();
         let writes = Writes::default();
         let watch_restarts = Family::<Labels<1>, Counter>::default();
+        let issuers_asked = Family::<Labels<1>, Counter>::default();
         let context = Arc::default();
         registry.register("build", "Which Ringfence this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("reconciles", "Looks at something declared, by how they ended", reconciles.clone());
@@ -99,9 +93,22 @@ impl Default for Metrics {
         );
         registry.register("writes", "Writes to the API server, by what came of them", writes.0.clone());
         registry.register("watch_restarts", "Watches that were interrupted and resumed", watch_restarts.clone());
+        registry.register(
+            "issuers_asked",
+            "Token issuers that were asked for their keys, by what came of it",
+            issuers_asked.clone(),
+        );
         registry.register_collector(Box::new(Scrape(Arc::clone(&context))));
-        let metrics =
-            Self(Arc::new(Measured { registry, reconciles, durations, rendering, writes, watch_restarts, context }));
+        let metrics = Self(Arc::new(Measured {
+            registry,
+            reconciles,
+            durations,
+            rendering,
+            writes,
+            watch_restarts,
+            issuers_asked,
+            context,
+        }));
         metrics.begin_at_zero();
         metrics
     }
@@ -110,13 +117,16 @@ impl Default for Metrics {
 impl Metrics {
     /// A rate is seen only of what was counted before: what alerts ask for begins at zero.
     fn begin_at_zero(&self) {
-        for kind in ["TrustDomain", "Member", "Fence", "ServiceIdentity", "AccessPolicy"] {
+        for kind in ["TrustDomain", "Member", "Fence", "Directory", "ServiceIdentity", "AccessPolicy"] {
             for outcome in [Ended::Done, Ended::Failed] {
                 drop(self.0.reconciles.get_or_create(&[("kind", kind), ("outcome", outcome.as_str())]));
             }
         }
         for kind in WATCHED {
             drop(self.0.watch_restarts.get_or_create(&[("kind", kind)]));
+        }
+        for outcome in ISSUER_OUTCOMES {
+            drop(self.0.issuers_asked.get_or_create(&[("outcome", outcome)]));
         }
     }
 
@@ -153,14 +163,9 @@ impl Metrics {
         self.0.watch_restarts.get_or_create(&[("kind", kind)]).inc();
     }
 
-    /// Everything, as Prometheus reads it.
-    ///
-    /// # Errors
-    /// None but those of writing to a string.
-    fn text(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.0.registry)?;
-        Ok(text)
+    /// A token issuer was asked for its keys, with one of [`ISSUER_OUTCOMES`].
+    pub(super) fn issuer_asked(&self, outcome: &'static str) {
+        self.0.issuers_asked.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// Serves `/metrics` until told to stop.
@@ -168,14 +173,13 @@ impl Metrics {
     /// # Errors
     /// When the address can't be bound.
     pub async fn serve(self, address: SocketAddr, stop: CancellationToken) -> std::io::Result<()> {
-        let listener = TcpListener::bind(address).await?;
-        info!(address = %listener.local_addr()?, "measurements are served at /metrics");
-        let metrics = move || {
-            let text = self.text();
-            async move { text.map(|text| ([(CONTENT_TYPE, OPENMETRICS)], text)).map_err(|error| error.to_string()) }
-        };
-        let router = Router::new().route("/metrics", get(metrics));
-        axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+        measurements::serve(address, self, stop).await
+    }
+}
+
+impl AsRef<Registry> for Metrics {
+    fn as_ref(&self) -> &Registry {
+        &self.0.registry
     }
 }
 
