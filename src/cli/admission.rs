@@ -23,6 +23,7 @@ const FILES: &[&str] = &[
     include_str!("../../charts/ringfence/admission/foreign-network-policies.yaml"),
     include_str!("../../charts/ringfence/admission/membership-labels.yaml"),
     include_str!("../../charts/ringfence/admission/pod-service-accounts.yaml"),
+    include_str!("../../charts/ringfence/admission/token-service.yaml"),
 ];
 
 impl Admission {

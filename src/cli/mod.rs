@@ -2,6 +2,7 @@
 //! be done.
 
 mod admission;
+mod client;
 mod completions;
 mod connection;
 mod crds;
@@ -11,12 +12,15 @@ mod manual;
 mod operator;
 mod output;
 mod plugin;
+mod process;
 mod reference;
 mod release_finalizers;
 mod render;
 mod schema;
 mod status;
 mod text;
+mod token_service;
+mod token_service_flags;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -56,6 +60,10 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Run the operator.
     Operator(operator::Operator),
+    /// Run the token service.
+    TokenService(token_service::TokenService),
+    /// Make the secret of a client outside the cluster, and its entry in the Secret that registers it.
+    Client(client::Client),
     /// Stop the operator and take its finalizers off everything: what the chart does before it is uninstalled.
     ReleaseFinalizers(release_finalizers::ReleaseFinalizers),
     /// Show, without a cluster, what the operator would write for some files.
@@ -80,13 +88,19 @@ impl Arguments {
     /// # Errors
     /// What could not be done, with the reason.
     pub fn run(self) -> Result<ExitCode> {
-        let endpoint = if let Verb::Operator(operator) = &self.verb { operator.otlp_endpoint() } else { None };
+        let endpoint = match &self.verb {
+            Verb::Operator(operator) => operator.otlp_endpoint(),
+            Verb::TokenService(service) => service.otlp_endpoint(),
+            _ => None,
+        };
         let for_people = matches!(self.verb, Verb::Status(_) | Verb::Inspect(_));
         let _log = log::start(self.log_format, for_people, &self.log, endpoint)?;
         match self.verb {
             Verb::Status(status) => status.run(),
             Verb::Inspect(inspect) => inspect.run(),
             Verb::Operator(operator) => operator.run(),
+            Verb::TokenService(service) => service.run(),
+            Verb::Client(client) => client.run(),
             Verb::ReleaseFinalizers(release) => release.run(),
             Verb::Render(render) => render.run(),
             Verb::Crds(crds) => crds.run(),

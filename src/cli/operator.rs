@@ -1,19 +1,18 @@
 //! `ringfence operator`: the operator itself.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use jiff::SignedDuration;
 use kube::Config;
 use ringfence_core::pki::is_dns_label;
 use ringfence_core::world::Settings;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
+use super::process::{Observation, duration, namespace, told_to_stop};
+use super::token_service_flags::TokenServiceFlags;
 use crate::controller::{self, Candidate, LONGEST_LEASE};
 
 /// What the operator is told.
@@ -32,28 +31,8 @@ pub(super) struct Operator {
     /// the next one takes over when it is over; after an orderly end, at once.
     #[arg(long, default_value = "15s", value_parser = lease_duration)]
     lease_duration: Duration,
-    /// Address of `/livez` and `/readyz`.
-    #[arg(long, default_value = "0.0.0.0:8081")]
-    health_address: SocketAddr,
-    /// Address of `/metrics`, for Prometheus; `off` for none.
-    #[arg(long, default_value = "0.0.0.0:9090", value_parser = metrics_address)]
-    metrics_address: MetricsAddress,
-    /// Where traces go, as OTLP over HTTP: a URL to which `/v1/traces` is added, e.g. `http://collector:4318`. Without it
-    /// there are none.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    otlp_endpoint: Option<String>,
-}
-
-/// Where measurements are served, if they are.
-#[derive(Clone, Copy, Debug)]
-struct MetricsAddress(Option<SocketAddr>);
-
-fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
-    if text == "off" {
-        return Ok(MetricsAddress(None));
-    }
-    let address = text.parse().map_err(|_| "expected an address with a port, such as 0.0.0.0:9090, or off".to_owned());
-    address.map(|address| MetricsAddress(Some(address)))
+    #[command(flatten)]
+    observation: Observation,
 }
 
 /// What is told about the cluster, where it can't be seen.
@@ -68,23 +47,25 @@ pub(super) struct Cluster {
     /// Addresses of node-local DNS caches, in place of those detected. May be given several times.
     #[arg(long = "node-local-dns")]
     pub(super) node_local_dns: Vec<IpAddr>,
+    #[command(flatten)]
+    pub(super) token_service: TokenServiceFlags,
 }
 
 impl Cluster {
-    pub(super) fn settings(&self, operator_namespace: &str) -> Settings {
-        Settings {
+    /// What the operator is told about the cluster, and about what is installed in it.
+    ///
+    /// # Errors
+    /// When the token service is said to be where it can't be.
+    pub(super) fn settings(&self, operator_namespace: &str) -> Result<Settings> {
+        Ok(Settings {
             operator_namespace: operator_namespace.to_owned(),
             cluster_domain: self.cluster_domain.clone(),
             cluster_cidrs: (!self.cluster_cidrs.is_empty()).then(|| self.cluster_cidrs.iter().copied().collect()),
             node_local_dns: (!self.node_local_dns.is_empty()).then(|| self.node_local_dns.iter().copied().collect()),
             restart: false,
-        }
+            token_service: self.token_service.settings(operator_namespace)?,
+        })
     }
-}
-
-fn namespace(text: &str) -> Result<String, String> {
-    let wrong = || "a namespace's name has lower-case letters, digits and '-', and at most 63 of them".to_owned();
-    is_dns_label(text).then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 fn cluster_domain(text: &str) -> Result<String, String> {
@@ -95,13 +76,9 @@ fn cluster_domain(text: &str) -> Result<String, String> {
 
 /// A duration of the Lease.
 fn lease_duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text.parse().map_err(|error| format!("{error}; write it like 15s or 1m"))?;
-    match Duration::try_from(duration) {
-        Ok(duration) if duration.subsec_nanos() == 0 && (1..=LONGEST_LEASE.as_secs()).contains(&duration.as_secs()) => {
-            Ok(duration)
-        }
-        _ => Err("a Lease lasts whole seconds, at least 1s and at most 5m".to_owned()),
-    }
+    let duration = duration(text)?;
+    let fits = duration.subsec_nanos() == 0 && (1..=LONGEST_LEASE.as_secs()).contains(&duration.as_secs());
+    if fits { Ok(duration) } else { Err("a Lease lasts whole seconds, at least 1s and at most 5m".to_owned()) }
 }
 
 impl Operator {
@@ -117,34 +94,28 @@ impl Operator {
 
     /// Where traces go, if anywhere.
     pub(super) fn otlp_endpoint(&self) -> Option<&str> {
-        self.otlp_endpoint.as_deref()
+        self.observation.otlp_endpoint.as_deref()
     }
 
     async fn operate(self) -> Result<()> {
+        let settings = Settings { restart: self.restart_workloads, ..self.cluster.settings(&self.namespace)? };
         let config = Config::infer().await.context("no cluster to talk to: set KUBECONFIG, or run in a pod")?;
-        let settings = Settings { restart: self.restart_workloads, ..self.cluster.settings(&self.namespace) };
         let mut operator = controller::Operator::new(config, settings);
         operator.candidate = Some(Candidate::new(self.lease_duration));
         let stop = CancellationToken::new();
-        let health = operator.health.clone().serve(self.health_address, stop.clone());
-        let address = self.health_address;
+        let health = operator.health.clone().serve(self.observation.health_address, stop.clone());
+        let address = self.observation.health_address;
         let serving = async {
             health.await.with_context(|| format!("{address} can't be served: choose another --health-address"))
         };
-        let (metrics, metrics_address, until) = (operator.metrics.clone(), self.metrics_address.0, stop.clone());
+        let (metrics, metrics_address, until) =
+            (operator.metrics.clone(), self.observation.metrics_address.0, stop.clone());
         let measuring = async {
             let Some(address) = metrics_address else { return Ok(()) };
             let served = metrics.serve(address, until).await;
             served.with_context(|| format!("{address} can't be served: choose another --metrics-address"))
         };
         let running = async { operator.run(stop.clone()).await.context("the operator could not go on") };
-        let stopping = async {
-            let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            info!("told to stop: what is in work is finished");
-            stop.cancel();
-            Ok(())
-        };
-        tokio::try_join!(serving, measuring, running, stopping).map(drop)
+        tokio::try_join!(serving, measuring, running, told_to_stop(stop.clone())).map(drop)
     }
 }

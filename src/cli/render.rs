@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use kube::ResourceExt;
 use ringfence_core::pki::Usages;
 use ringfence_core::plan::{
-    BASELINE, FenceStep, MemberStep, Outcome, Step, fence_step, identity_plan, identity_status, leaf_profile,
-    member_step, policy_status,
+    BASELINE, FenceStep, MemberStep, Outcome, Step, directory_step, fence_step, identity_plan, identity_status,
+    leaf_profile, member_step, policy_status,
 };
 use ringfence_core::world::{
     Change, DNS_NAMESPACE, DNS_SERVICE, NamespaceFacts, NamespacedName, PasswordRef, PodFacts, ServiceFacts, Unit,
@@ -42,7 +42,7 @@ pub(super) struct Render {
 impl Render {
     /// Prints the outputs; what was refused goes to the log and makes the exit code 1.
     pub(super) fn run(self) -> Result<ExitCode> {
-        let mut world = World::new(self.cluster.settings(&self.namespace));
+        let mut world = World::new(self.cluster.settings(&self.namespace)?);
         for document in read(&self.paths)? {
             fold(&mut world, document)?;
         }
@@ -61,6 +61,11 @@ impl Render {
                         documents.push(serde_json::to_value(&desired)?);
                         let key = NamespacedName::new(namespace, BASELINE);
                         world.apply(Change::NetworkPolicy(key, Some(desired.as_ref().into())));
+                    }
+                }
+                Unit::Directory(key) => {
+                    if let Step::Write { desired, .. } = directory_step(&world, key).step {
+                        documents.push(serde_json::to_value(&desired)?);
                     }
                 }
                 Unit::Identity(key) => {

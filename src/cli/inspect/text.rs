@@ -146,7 +146,7 @@ fn trust(report: &TrustReport, now: Timestamp) -> String {
                 edge.peer.clone().into(),
                 edge.ports.join(", ").into(),
                 or_none(&edge.proof).into(),
-                edge.policy.clone().into(),
+                edge.policy.clone().unwrap_or_else(|| "none needed: token issuer".to_owned()).into(),
             ]
         });
         text.push('\n');
@@ -159,8 +159,7 @@ fn trust(report: &TrustReport, now: Timestamp) -> String {
     for KeySetReport { file, keys } in &report.key_sets {
         let _ = writeln!(text, "\n{}", styled(STRONG, file));
         let rows = keys.iter().map(|key| {
-            let whose = key.spiffe_id.clone().unwrap_or_else(|| "-".to_owned());
-            [key.kid.clone().into(), format!("{:?}", key.alg).into(), whose.into()]
+            [&key.kid, &key.alg, &key.spiffe_id].map(|fact| fact.as_deref().unwrap_or("-").to_owned().into())
         });
         if keys.is_empty() {
             text.push_str("  no key\n");
