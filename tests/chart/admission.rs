@@ -19,7 +19,7 @@ fn policies(documents: &[Value]) -> Vec<Value> {
 fn the_command_and_the_chart_have_the_same_policies() {
     let printed = ringfence(&["admission", "--operator-username", OPERATOR_USER, "--namespace", OPERATOR_NAMESPACE]);
     let printed = policies(&documents(&printed));
-    assert_eq!(printed.len(), 24);
+    assert_eq!(printed.len(), 26);
     assert_eq!(policies(&render(&json!({}))), printed);
 }
 

@@ -11,5 +11,7 @@ mod install;
 mod monitoring;
 mod network;
 mod rbac;
+mod token_service;
+mod token_store;
 mod uninstall;
 mod values;

@@ -77,6 +77,7 @@ fn ports_and_peers_are_those_of_the_cluster() {
     let other = json!({"ipBlock": {"cidr": "192.0.2.0/24"}});
     let network_policy = json!({
         "apiServerPorts": [16443], "apiServerCIDRs": ["192.0.2.7/32", "2001:db8::7/128"], "dnsPorts": [53, 5353],
+        "tokenIssuerPorts": [443, 8443], "tokenIssuerCIDRs": ["198.51.100.7/32"],
         "metricsFrom": [monitoring],
         "extraIngress": [{"from": [other], "ports": [{"port": 7000, "protocol": "TCP"}]}],
         "extraEgress": [{"to": [other], "ports": [{"port": 14318, "protocol": "TCP"}]}],
@@ -89,9 +90,16 @@ fn ports_and_peers_are_those_of_the_cluster() {
     let expected = [
         anyone(&["53/UDP", "53/TCP", "5353/UDP", "5353/TCP"]),
         with("16443/TCP", &[&servers[0], &servers[1]]),
+        (vec!["443/TCP".to_owned(), "8443/TCP".to_owned()], vec![json!({"ipBlock": {"cidr": "198.51.100.7/32"}})]),
         with("14318/TCP", &[&other]),
     ];
     assert_eq!(egress(&spec), expected);
+}
+
+#[test]
+fn token_issuers_are_reached_anywhere_unless_it_is_said_where_they_are() {
+    let spec = policy(&json!({"tokenIssuerPorts": [443]}), json!({}));
+    assert_eq!(egress(&spec)[2..], [anyone(&["443/TCP"])]);
 }
 
 #[test]

@@ -15,3 +15,4 @@ mod restart;
 mod shop;
 mod support;
 mod takeover;
+mod token_service;

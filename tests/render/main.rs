@@ -81,6 +81,31 @@ fn what_is_chosen_about_a_certificate_shows_and_nothing_else() {
 }
 
 #[test]
+fn what_the_token_service_is_told_shows_where_there_is_one() {
+    let sts = "{apiVersion: ringfence.dev/v1alpha1, kind: TrustDomain, metadata: {name: platform}, spec: {namespaces: [sts], certificateAuthority: {selfSigned: {}}}}\n---\n{apiVersion: ringfence.dev/v1alpha1, kind: ServiceIdentity, metadata: {name: tokens, namespace: sts}, spec: {}}\n";
+    let shop = ACCEPTED
+        .replace("{selfSigned: {}}}", "{selfSigned: {}}, tokenIssuers: [{name: tokens, builtIn: {}}]}")
+        .replacen("spec: {}", "spec: {tokenIssuers: [tokens]}", 1)
+        .replace("from: [", "authentication: {jwt: {signer: Issuer, scopes: [pay]}}\n  from: [");
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("sts.yaml"), sts).unwrap();
+    std::fs::write(folder.path().join("shop.yaml"), shop).unwrap();
+    let ran = ringfence(&["render", "--token-service=sts/tokens", path(folder.path())]);
+    assert_eq!((ran.exit_code, ran.complaints.as_str()), (0, ""));
+    let found = find(&ran.output, "ConfigMap", "tokens.shop");
+    assert_eq!(found["metadata"]["namespace"], "sts");
+    let told: Value = serde_json::from_str(found["data"]["directory.json"].as_str().unwrap()).unwrap();
+    assert_eq!(told["grants"][0]["scopes"], serde_json::json!(["pay"]));
+    let ran = ringfence(&["render", path(folder.path())]);
+    assert_eq!(ran.exit_code, 1);
+    assert!(ran.complaints.contains("this installation runs no token service"), "{}", ran.complaints);
+    assert!(!ran.output.contains("tokens.shop"));
+    let ran = ringfence(&["render", "--token-service=kube-system/tokens", path(folder.path())]);
+    assert_eq!(ran.exit_code, 2);
+    assert!(ran.complaints.contains("kube-system can't be in a TrustDomain"), "{}", ran.complaints);
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named_with_exit_code_2_and_nothing_is_printed() {
     let schema = ACCEPTED.replace("from: [{", "from: 5 # [{");
     let cases = [

@@ -9,6 +9,7 @@ mod membership;
 mod operator;
 mod outputs;
 mod pods;
+mod token_keys;
 
 use std::sync::OnceLock;
 

@@ -29,7 +29,7 @@ async fn a_service_without_edges_knows_nobody() {
     access.as_object_mut().unwrap().remove("contentHash");
     let id = id(&trust, "order");
     let expected = json!({
-        "version": 1, "spiffeID": id, "audiences": [id], "bundles": {}, "keySets": {}, "ports": [], "callees": [],
+        "version": 2, "spiffeID": id, "audiences": [id], "bundles": {}, "keySets": {}, "issuers": {}, "ports": [], "callees": [],
     });
     assert_eq!(access, expected);
 }
@@ -179,7 +179,12 @@ async fn access_json_says_who_may_call_where_and_how() {
     let audit = json!({"kind": "Identity", "spiffeID": id(&left, "audit"), "trustDomain": left.domain});
     let base = format!("payment.{}.svc", right.namespace);
     let audiences = json!([base, format!("{base}.cluster.local"), id(&right, "payment")]);
-    let token = |seconds: u32| json!({"audiences": audiences, "maxLifetimeSeconds": seconds});
+    let token = |seconds: u32| json!({"signer": "Caller", "audiences": audiences, "maxLifetimeSeconds": seconds});
+    let verified = |seconds: u32| {
+        let mut token = token(seconds);
+        token["keySet"] = json!(format!("jwks.{}.order.json", left.namespace));
+        token
+    };
     let charge = json!([{"methods": ["POST"], "paths": ["/payments/*"]}]);
     let refund = json!([{"grpcService": "shop.Refund", "grpcMethods": ["Start"]}]);
     let policy = |name: &str| format!("{}/{name}", right.namespace);
@@ -191,8 +196,8 @@ async fn access_json_says_who_may_call_where_and_how() {
     let expected = json!([
         {"port": 8443, "protocol": "TCP", "clientCertificates": "Optional", "callers": [
             {"caller": audit, "proof": {"mtls": true}, "rules": [], "policy": policy("look")},
-            {"caller": order, "proof": {"mtls": false, "token": token(60)}, "rules": charge, "policy": policy("charge")},
-            {"caller": order, "proof": {"mtls": true, "token": token(120)}, "rules": refund, "policy": policy("refund")},
+            {"caller": order, "proof": {"mtls": false, "token": verified(60)}, "rules": charge, "policy": policy("charge")},
+            {"caller": order, "proof": {"mtls": true, "token": verified(120)}, "rules": refund, "policy": policy("refund")},
         ]},
         {"port": 9090, "endPort": 9091, "protocol": "TCP", "clientCertificates": "None", "callers": [
             {"caller": pods, "proof": {"mtls": false}, "rules": [], "policy": policy("scrape")},

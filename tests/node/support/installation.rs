@@ -7,8 +7,13 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuar
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use ringfence_cluster::{Cluster, NodeOptions, OPERATOR_NAMESPACE, OPERATOR_USER, Options, helm, pack_image};
+use ringfence_cluster::{
+    Cluster, NodeOptions, OPERATOR_NAMESPACE, OPERATOR_USER, Options, Tool, helm, pack_image, tool,
+};
 use serde_json::Value;
+
+/// The image with etcd in it, as `/etcd`.
+pub const ETCD_IMAGE: &str = "ringfence.dev/etcd:1";
 
 /// A cluster that Ringfence is installed in.
 pub struct Installation {
@@ -43,7 +48,8 @@ impl Installation {
             Path::new(env!("CARGO_BIN_EXE_ringfence")),
             &[],
         )?;
-        let node = NodeOptions { images: vec![image], ..NodeOptions::default() };
+        let etcd = pack_image(ETCD_IMAGE, &tool(Tool::Etcd)?, &[])?;
+        let node = NodeOptions { images: vec![image, etcd], ..NodeOptions::default() };
         let cluster = Cluster::start(&Options { node: Some(node), ..Options::default() })?;
         eprintln!("a cluster with a node: {:?}", started.elapsed());
         cluster.kubectl(&["create", "namespace", OPERATOR_NAMESPACE])?;

@@ -6,6 +6,7 @@ mod packets;
 mod story;
 
 pub use declare::{object, pod, service};
+pub use installation::ETCD_IMAGE;
 pub use packets::{Caller, Observation, Target, come_to, without_interruption};
 pub use ringfence_cluster::OPERATOR_NAMESPACE;
 pub use story::Story;

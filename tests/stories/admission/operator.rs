@@ -74,6 +74,8 @@ async fn the_operator_cannot_have_a_token_of_another_account_made_for_it() {
             assert!(message.contains("the operator writes Secrets with certificates and keys"), "{message}");
         }
         passes("a certificate", async || create(&secrets, of_type("kubernetes.io/tls")).await).await;
+        let credentials = of_type("ringfence.dev/client-credentials");
+        passes("credentials", async || create(&secrets, credentials.clone()).await).await;
     }
     nothing_went_unjudged(&story).await;
 }

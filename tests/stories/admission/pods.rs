@@ -142,7 +142,8 @@ fn uses(secret: &str) -> Vec<(&'static str, Value)> {
 #[tokio::test]
 async fn a_pod_cannot_use_another_identitys_secrets() {
     let story = begin("secrets").await;
-    let spec = json!({"signingKey": {}, "certificate": {"secretName": "order-certificate"}});
+    let certificate = json!({"secretName": "order-certificate"});
+    let spec = json!({"signingKey": {}, "certificate": certificate, "tokenIssuers": ["sts", "idp"]});
     let (_, pods) = order(&story, spec).await;
     let with = |account: &str, uses: &Value| {
         let mut pod = pod(json!({"app.kubernetes.io/name": "clerk"}), account);
@@ -150,7 +151,7 @@ async fn a_pod_cannot_use_another_identitys_secrets() {
         spec.extend(uses.as_object().unwrap().clone());
         pod
     };
-    for secret in ["order-certificate", "order-signing-key"] {
+    for secret in ["order-certificate", "order-signing-key", "order-idp-client"] {
         for (way, spec) in uses(secret) {
             let message = refused(POLICY, async || create(&pods, with("clerk", &spec)).await).await;
             assert!(message.contains("ServiceIdentity order, or uses its Secrets"), "{message}");

@@ -17,13 +17,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Observed, begin, remove};
-use crate::support::{condition, domain, eventually, identity, secret};
+use crate::support::{Trust, condition, domain, eventually, identity, secret, wait_for};
 
 /// What someone might put into a Secret in place of a key.
 const GARBAGE: &str = "correct-horse-battery-staple";
 
 /// The password of keystores.
 const PASSWORD: &str = "open-sesame-and-close-again";
+
+/// The secret of a client of a token issuer.
+const CLIENT_SECRET: &str = "a-client-keeps-its-secret-to-itself";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_and_no_token_is_anywhere_but_in_its_secret() {
@@ -42,6 +45,7 @@ async fn no_key_and_no_token_is_anywhere_but_in_its_secret() {
         };
         story.wait_identity("storefront", name, "have been looked at", told).await;
     }
+    let client = credentials(&observed).await;
     // Corrections and refusals are where a careless message would tell most.
     let api = Api::<Secret>::namespaced(story.client.clone(), "storefront");
     let broken = json!({"stringData": {"tls.key": GARBAGE}});
@@ -61,7 +65,8 @@ async fn no_key_and_no_token_is_anywhere_but_in_its_secret() {
     secrets.extend(parts_of_keys(&observed).await);
     assert!(secrets.len() > 50, "there are keys of two CAs and of six services");
     secrets.insert(observed.token.clone());
-    secrets.extend([GARBAGE.to_owned(), PASSWORD.to_owned(), STANDARD.encode(PASSWORD)]);
+    secrets.extend([GARBAGE, PASSWORD, CLIENT_SECRET].map(str::to_owned));
+    secrets.extend([PASSWORD, CLIENT_SECRET].map(|secret| STANDARD.encode(secret)));
     let spans = String::from_utf8_lossy(&observed.collector.octets()).into_owned();
     assert!(spans.contains("secretive") && observed.operator.log().contains("secretive"), "they do tell something");
     for (place, text) in [
@@ -84,6 +89,38 @@ async fn no_key_and_no_token_is_anywhere_but_in_its_secret() {
         remove(&story.api::<Secret>("storefront"), name).await;
     }
     remove(&story.all::<TrustDomain>(), &story.name).await;
+    remove(&story.api::<ServiceIdentity>(&client.namespace), "client").await;
+    remove(&story.all::<TrustDomain>(), &client.domain).await;
+}
+
+/// A domain with an identity that has credentials for a token issuer, which were put right, and whose source was broken.
+async fn credentials(observed: &Observed) -> Trust {
+    let story = &observed.story;
+    let source = format!("{}-idp", story.name);
+    let data = json!({"client-id": "acme", "client-secret": CLIENT_SECRET});
+    story.create::<Secret>(OPERATOR_NAMESPACE, json!({"metadata": {"name": source}, "stringData": data})).await;
+    let issuer = json!({
+        "name": "idp", "issuer": "https://127.0.0.1:1",
+        "endpoint": {"cidrs": ["192.0.2.1/32"], "ports": [{"port": 443}]},
+        "clientAuthentication": {"secretRef": {"name": source}},
+    });
+    let trust = story.trust("client", json!({"tokenIssuers": [issuer]})).await;
+    story.ready_identity(&trust.namespace, "client", json!({"tokenIssuers": ["idp"]})).await;
+    let has = |secret: &Secret| {
+        let data = secret.data.as_ref().unwrap();
+        data.len() == 2 && data["client-secret"].0 == CLIENT_SECRET.as_bytes()
+    };
+    let api = story.api::<Secret>(&trust.namespace);
+    wait_for(&api, "client-idp-client", "be there", has).await;
+    let broken = json!({"stringData": {"client-secret": format!("{CLIENT_SECRET}!")}});
+    api.patch("client-idp-client", &PatchParams::default(), &Patch::Merge(broken)).await.unwrap();
+    wait_for(&api, "client-idp-client", "be put right", has).await;
+    let refused = json!({"stringData": {"client-secret": format!("{CLIENT_SECRET}\n")}});
+    let sources = story.api::<Secret>(OPERATOR_NAMESPACE);
+    sources.patch(&source, &PatchParams::default(), &Patch::Merge(refused)).await.unwrap();
+    let told = |identity: &ServiceIdentity| condition(identity, "ResolvedRefs").1 == "Invalid";
+    story.wait_identity(&trust.namespace, "client", "say what is wrong", told).await;
+    trust
 }
 
 /// All objects of a kind, as text.
