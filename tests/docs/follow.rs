@@ -30,12 +30,67 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "ringfence release-finalizers --namespace ringfence-system",
         "it would stop the operator that the other pages need; the story of the uninstallation runs it",
     ),
+    (
+        "how-to/token-service.md",
+        "helm upgrade ringfence charts/ringfence --namespace ringfence-system --reset-then-reuse-values \\",
+        "the stage installs the chart with it",
+    ),
+    (
+        "how-to/token-service.md",
+        "kubectl rollout status deployment/token-service --namespace ringfence-token-service",
+        "no pod runs there; the stories with a node look at these pods",
+    ),
+    (
+        "how-to/token-service.md",
+        "STS=https://token-service.ringfence-token-service.svc:8443",
+        "no pod runs there that could be asked; other people's clients make each of these requests in tests/conformance",
+    ),
+    (
+        "how-to/token-service.md",
+        "curl --cacert trust/callees.pem $STS/token --data grant_type=client_credentials --data audience=oven.bakery.svc \\",
+        "no pod runs there that could be asked; other people's clients make each of these requests in tests/conformance",
+    ),
+    (
+        "how-to/token-service.md",
+        "curl --cacert trust/callees.pem $STS/token --data grant_type=client_credentials --data audience=oven.bakery.svc \\",
+        "no pod runs there that could be asked; other people's clients make each of these requests in tests/conformance",
+    ),
+    (
+        "how-to/token-service.md",
+        "curl --cacert trust/callees.pem --cert tls/tls.crt --key tls/tls.key $STS/introspect --data token=\"$TOKEN\"",
+        "no pod runs there that could be asked; other people's clients make each of these requests in tests/conformance",
+    ),
+    (
+        "how-to/token-service.md",
+        "curl --cacert trust/callees.pem --cert tls/tls.crt --key tls/tls.key $STS/token \\",
+        "no pod runs there that could be asked; other people's clients make each of these requests in tests/conformance",
+    ),
+    (
+        "how-to/token-service.md",
+        "curl --cacert trust/callees.pem --cert tls/tls.crt --key tls/tls.key $STS/token \\",
+        "no pod runs there that could be asked; other people's clients make each of these requests in tests/conformance",
+    ),
+    (
+        "how-to/token-service.md",
+        "curl --user \"web:$SECRET\" https://sts.example.com/token \\",
+        "no pod runs there that could be asked; other people's clients make each of these requests in tests/conformance",
+    ),
+    (
+        "how-to/token-service.md",
+        "kubectl logs deployment/token-service --namespace ringfence-token-service | grep ringfence::audit",
+        "no pod runs there; the stories with a node look at these pods",
+    ),
 ];
 
 /// How many blocks of commands pages have that are not followed, since they are not about one cluster from one end to the
 /// other. Those about backups are run between two clusters, by `tests/restore`.
-const ONLY_READ: &[(&str, usize)] =
-    &[("chart.md", 6), ("operations/backup.md", 7), ("operations/upgrade.md", 1), ("revocation.md", 1)];
+const ONLY_READ: &[(&str, usize)] = &[
+    ("chart.md", 6),
+    ("operations/backup.md", 7),
+    ("operations/token-store.md", 1),
+    ("operations/upgrade.md", 1),
+    ("revocation.md", 1),
+];
 
 fn is_guide(page: &Page) -> bool {
     GUIDES.iter().any(|place| page.file.starts_with(place))

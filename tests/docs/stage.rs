@@ -32,11 +32,15 @@ impl ControlPlane {
         let cluster = Cluster::start(&Options::default()).unwrap();
         let dns = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shop/dns-service.yaml");
         cluster.kubectl(&["create", &format!("--filename={}", dns.display())]).unwrap();
-        let install = format!("install ringfence charts/ringfence --namespace {OPERATOR_NAMESPACE} --create-namespace");
+        let install = format!(
+            "install ringfence charts/ringfence --namespace {OPERATOR_NAMESPACE} --create-namespace \
+             --set tokenService.enabled=true --set tokenService.createNamespace=true"
+        );
         helm(Some(cluster.kubeconfig()), &install).unwrap();
         let kubeconfig = cluster.operator_kubeconfig().unwrap();
         let mut command = cluster.command(env!("CARGO_BIN_EXE_ringfence"));
         command.args(["operator", "--metrics-address=off", "--health-address=127.0.0.1:0"]);
+        command.arg("--token-service=ringfence-token-service/token-service");
         let operator = command.env("KUBECONFIG", kubeconfig).stderr(Stdio::null()).spawn().unwrap();
         let this = Self { cluster, operator };
         // It asks for the lead when it has seen everything.
