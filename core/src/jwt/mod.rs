@@ -6,6 +6,8 @@ mod key_set;
 mod signing_key;
 mod signing_key_facts;
 mod signing_key_secret;
+mod service_token;
+mod verify;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -20,3 +22,5 @@ pub use signing_key_facts::{
 };
 pub(crate) use signing_key_secret::{KID, PRIVATE};
 pub use signing_key_secret::{SigningKeyFault, rewrite_signing_key_secret, signing_key_secret_data};
+pub use service_token::{ServiceToken, ServiceTokenClaims, ServiceTokenFault, TokenSigner};
+pub use verify::{Audiences, JwtFault, LEEWAY_SECONDS, MAX_TOKEN_LENGTH, Times, Unverified, VerifyingKeys};

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::verify::{Audiences, LEEWAY_SECONDS, Times, Unverified};
 use super::{Client, ClientProof, Denial, DenialReason, OAuthError, ServiceClient, TokenGraph};
+use crate::jwt::{Audiences, LEEWAY_SECONDS, Times, Unverified};
 use crate::pki::SpiffeId;
 
 /// Longest time from now to an assertion's expiry, in seconds.

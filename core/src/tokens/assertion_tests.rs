@@ -158,7 +158,7 @@ fn a_header_can_bring_no_key_and_no_rule() {
 #[test]
 fn what_is_no_compact_jwt_is_refused() {
     let good = sign(&ORDER_KEY, Some("JWT"), &claims());
-    let long = format!("{good}{}", "A".repeat(crate::tokens::MAX_TOKEN_LENGTH));
+    let long = format!("{good}{}", "A".repeat(crate::jwt::MAX_TOKEN_LENGTH));
     assert_eq!(reason(verify(&long)), TooLarge);
     let padded = format!("{good}=");
     let spaced = format!(" {good}");

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::jwt::JwtFault;
+
 /// An error code of the token endpoint (RFC 6749 section 5.2, RFC 8693 section 2.2.2, RFC 8707, RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OAuthError {
@@ -223,6 +225,21 @@ denial_reasons! {
     StoreUnavailable,
     /// The token service has no keys yet.
     NoKeys,
+}
+
+impl From<JwtFault> for DenialReason {
+    fn from(fault: JwtFault) -> Self {
+        match fault {
+            JwtFault::TooLarge => Self::TooLarge,
+            JwtFault::Malformed => Self::Malformed,
+            JwtFault::HeaderNotAccepted => Self::HeaderNotAccepted,
+            JwtFault::UnknownKey => Self::UnknownKey,
+            JwtFault::WrongAlgorithm => Self::WrongAlgorithm,
+            JwtFault::WrongSignature => Self::WrongSignature,
+            JwtFault::Expired => Self::Expired,
+            JwtFault::NotYetValid => Self::NotYetValid,
+        }
+    }
 }
 
 impl fmt::Display for DenialReason {

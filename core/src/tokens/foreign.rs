@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::members::{ForeignIssuer, Service};
 use super::scopes::is_scope_token;
-use super::verify::{Audiences, Times, Unverified};
 use super::{Denial, DenialReason, OAuthError, ServiceClient, SubjectId, TokenGraph, unverified_issuer};
+use crate::jwt::{Audiences, Times, Unverified};
 use crate::pki::SpiffeId;
 
 /// What another issuer's token says about a subject.

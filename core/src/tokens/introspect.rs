@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use super::members::Granted;
 use super::mint::lifetime;
-use super::verify::LEEWAY_SECONDS;
 use super::{
     Claims, Client, ClientProof, DenialReason, IntrospectionResponse, OwnToken, ServiceClient, TokenGraph, TokenKind,
 };
+use crate::jwt::LEEWAY_SECONDS;
 use crate::pki::SpiffeId;
 
 /// The answer to an introspection.

@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 use ipnet::IpNet;
 
 use super::scopes::is_scope_token;
-use super::verify::KeySet;
 use super::{
     DIRECTORY_VERSION, Directory, DirectoryDomain, DirectoryGrant, DirectoryIdentity, DirectoryIssuer,
     RegisteredClient, Registration,
 };
 use crate::access::CallerName;
+use crate::jwt::VerifyingKeys;
 use crate::pki::{SpiffeId, is_dns_label};
 
 /// Why the document of a namespace is not taken.
@@ -91,7 +91,7 @@ pub struct Service {
     pub identity: DirectoryIdentity,
     /// Its SPIFFE ID.
     pub spiffe_id: SpiffeId,
-    pub(super) keys: KeySet,
+    pub(super) keys: VerifyingKeys,
 }
 
 /// An issuer besides the built-in one, with its keys.
@@ -99,7 +99,7 @@ pub struct Service {
 pub struct ForeignIssuer {
     /// As the document has it.
     pub issuer: DirectoryIssuer,
-    pub(super) keys: Option<KeySet>,
+    pub(super) keys: Option<VerifyingKeys>,
 }
 
 /// A grant in force, with its callee and the callee's domain.
@@ -215,7 +215,7 @@ impl Members {
 
 impl ForeignIssuer {
     fn new(issuer: DirectoryIssuer) -> Self {
-        let keys = issuer.jwks.as_ref().map(KeySet::of_issuer);
+        let keys = issuer.jwks.as_ref().map(VerifyingKeys::of_issuer);
         Self { issuer, keys }
     }
 }
@@ -263,7 +263,7 @@ fn services(
         if !is_of_namespace {
             return Err(wrong("has a SPIFFE ID of another domain, namespace or service account"));
         }
-        let keys = KeySet::of_service(&identity.keys).ok_or_else(|| wrong("has a key that is not one"))?;
+        let keys = VerifyingKeys::of_service(&identity.keys).ok_or_else(|| wrong("has a key that is not one"))?;
         let service = Service { spiffe_id, keys, identity };
         let name = service.identity.service_account.clone();
         if let Some(first) = services.insert(name, service) {

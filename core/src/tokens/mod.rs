@@ -18,7 +18,6 @@ mod registration;
 mod scopes;
 #[cfg(test)]
 mod testing;
-mod verify;
 
 pub use assertion::{MAX_ASSERTION_LIFETIME_SECONDS, VerifiedAssertion, unverified_issuer, verify_assertion};
 pub use claims::{Actor, Claims, Confirmation, IntrospectionResponse, MAX_ACTORS, SubjectId, TokenKind};
@@ -36,4 +35,3 @@ pub use members::{DirectoryError, ForeignIssuer, Granted, MAX_TOKEN_LIFETIME_SEC
 pub use mint::{Issuance, Minting, Subject, TokenRequest, Transaction, client_credentials, exchange};
 pub use registration::{NewRegistration, Registration, RegistrationError};
 pub use scopes::Scopes;
-pub use verify::{LEEWAY_SECONDS, MAX_TOKEN_LENGTH};

@@ -13,14 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Generation, GenerationId, GenerationPhase, Generations};
 use crate::api::TokenFormat;
-use crate::jwt::base64url;
-use crate::tokens::verify::{KeySet, MAX_TOKEN_LENGTH, Unverified};
+use crate::jwt::{MAX_TOKEN_LENGTH, Unverified, VerifyingKeys, base64url};
 use crate::tokens::{Claims, Denial, DenialReason, Minting, OAuthError, TokenKind};
 
 /// The keys of all generations, ready for use. `Debug` shows key ids only.
 pub struct KeyRing {
     active: Maker,
-    verifying: KeySet,
+    verifying: VerifyingKeys,
     opening: HashMap<GenerationId, RandomizedNonceKey>,
     jwks: String,
 }
@@ -65,7 +64,7 @@ impl KeyRing {
                     .ok()?,
                 sealing: sealing_key(active)?,
             },
-            verifying: KeySet::of_service(&keys)?,
+            verifying: VerifyingKeys::of_service(&keys)?,
             opening: opening.collect::<Option<_>>()?,
             jwks: generations.jwks(),
         })

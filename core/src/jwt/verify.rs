@@ -9,11 +9,10 @@ use jiff::Timestamp;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::DenialReason;
-use crate::jwt::PublicJwk;
+use super::PublicJwk;
 
 /// Longest token or assertion that is looked at, in octets.
 pub const MAX_TOKEN_LENGTH: usize = 16 * 1024;
@@ -22,9 +21,38 @@ pub const LEEWAY_SECONDS: i64 = 30;
 /// Most keys of one issuer or service.
 const MAX_KEYS: usize = 64;
 
+/// A JWT that is none, or that does not verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum JwtFault {
+    /// More than is looked at.
+    #[error("it is longer than {MAX_TOKEN_LENGTH} octets")]
+    TooLarge,
+    /// Not three parts of which the first two are JSON in base64url.
+    #[error("it is not a JWT in its compact form")]
+    Malformed,
+    /// The header would say how the token is to be verified, or that it is encrypted.
+    #[error("its header has a member that is not accepted, such as crit or a key")]
+    HeaderNotAccepted,
+    /// The header names no key, or none that the issuer has.
+    #[error("its kid names no key of its issuer")]
+    UnknownKey,
+    /// The key is for another algorithm.
+    #[error("its alg is not the one of its key")]
+    WrongAlgorithm,
+    /// The signature is not that of the key.
+    #[error("its signature is wrong")]
+    WrongSignature,
+    /// Its time is over, or it names none.
+    #[error("it has expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("it is not valid yet")]
+    NotYetValid,
+}
+
 /// A JWT whose signature is not verified yet.
-pub(super) struct Unverified<'a> {
-    pub(super) header: Header,
+pub struct Unverified<'a> {
+    pub(crate) header: Header,
     message: &'a str,
     payload: &'a str,
     signature: &'a str,
@@ -32,10 +60,10 @@ pub(super) struct Unverified<'a> {
 
 /// The members of a header (RFC 7515, section 4.1) that matter here.
 #[derive(Deserialize)]
-pub(super) struct Header {
+pub(crate) struct Header {
     alg: String,
     #[serde(default)]
-    pub(super) kid: Option<String>,
+    kid: Option<String>,
     #[serde(default)]
     typ: Option<String>,
     #[serde(default)]
@@ -68,7 +96,7 @@ impl<'de> Deserialize<'de> for Present {
 
 impl Header {
     /// The header's `typ` in lower case, without the `application/` that may stand before it (RFC 7515, section 4.1.9).
-    pub(super) fn typ(&self) -> Option<String> {
+    pub(crate) fn typ(&self) -> Option<String> {
         let typ = self.typ.as_ref()?.to_ascii_lowercase();
         Some(typ.strip_prefix("application/").unwrap_or(&typ).to_owned())
     }
@@ -81,50 +109,59 @@ impl Header {
 
 impl<'a> Unverified<'a> {
     /// Takes a token apart.
-    pub(super) fn parse(token: &'a str) -> Result<Self, DenialReason> {
+    ///
+    /// # Errors
+    /// [`JwtFault`].
+    pub fn parse(token: &'a str) -> Result<Self, JwtFault> {
         if token.len() > MAX_TOKEN_LENGTH {
-            return Err(DenialReason::TooLarge);
+            return Err(JwtFault::TooLarge);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(DenialReason::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(DenialReason::Malformed)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(JwtFault::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(JwtFault::Malformed)?;
         if payload.contains('.') {
-            return Err(DenialReason::Malformed);
+            return Err(JwtFault::Malformed);
         }
         let header: Header = json_of(header)?;
         if !header.is_accepted() {
-            return Err(DenialReason::HeaderNotAccepted);
+            return Err(JwtFault::HeaderNotAccepted);
         }
         Ok(Self { header, message, payload, signature })
     }
 
     /// The claims, which may be anybody's: to be asked for nothing but whose key to verify with.
-    pub(super) fn unverified_claims<T: DeserializeOwned>(&self) -> Result<T, DenialReason> {
+    ///
+    /// # Errors
+    /// [`JwtFault::Malformed`] if they have another form.
+    pub fn unverified_claims<T: DeserializeOwned>(&self) -> Result<T, JwtFault> {
         json_of(self.payload)
     }
 
     /// The claims, if one of these keys has signed them.
-    pub(super) fn verify<T: DeserializeOwned>(&self, keys: &KeySet) -> Result<T, DenialReason> {
-        let kid = self.header.kid.as_ref().ok_or(DenialReason::UnknownKey)?;
-        let key = keys.0.get(kid).ok_or(DenialReason::UnknownKey)?;
-        let algorithm = self.header.alg.parse().map_err(|_| DenialReason::WrongAlgorithm)?;
+    ///
+    /// # Errors
+    /// [`JwtFault`].
+    pub fn verify<T: DeserializeOwned>(&self, keys: &VerifyingKeys) -> Result<T, JwtFault> {
+        let kid = self.header.kid.as_ref().ok_or(JwtFault::UnknownKey)?;
+        let key = keys.0.get(kid).ok_or(JwtFault::UnknownKey)?;
+        let algorithm = self.header.alg.parse().map_err(|_| JwtFault::WrongAlgorithm)?;
         if !key.algorithms.contains(&algorithm) {
-            return Err(DenialReason::WrongAlgorithm);
+            return Err(JwtFault::WrongAlgorithm);
         }
         match crypto::verify(self.signature, self.message.as_bytes(), &key.key, algorithm) {
             Ok(true) => json_of(self.payload),
-            _ => Err(DenialReason::WrongSignature),
+            _ => Err(JwtFault::WrongSignature),
         }
     }
 }
 
-fn json_of<T: DeserializeOwned>(part: &str) -> Result<T, DenialReason> {
-    let octets = URL_SAFE_NO_PAD.decode(part).map_err(|_| DenialReason::Malformed)?;
-    serde_json::from_slice(&octets).map_err(|_| DenialReason::Malformed)
+fn json_of<T: DeserializeOwned>(part: &str) -> Result<T, JwtFault> {
+    let octets = URL_SAFE_NO_PAD.decode(part).map_err(|_| JwtFault::Malformed)?;
+    serde_json::from_slice(&octets).map_err(|_| JwtFault::Malformed)
 }
 
 /// Public keys by `kid`, each with the algorithms that it is used with.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeySet(HashMap<String, VerifyingKey>);
+pub struct VerifyingKeys(HashMap<String, VerifyingKey>);
 
 #[derive(Clone, Debug)]
 struct VerifyingKey {
@@ -132,15 +169,17 @@ struct VerifyingKey {
     algorithms: Vec<Algorithm>,
 }
 
-impl KeySet {
+impl VerifyingKeys {
     /// The keys of a service; none if one of them is not a key.
-    pub(super) fn of_service(keys: &[PublicJwk]) -> Option<Self> {
+    #[must_use]
+    pub fn of_service(keys: &[PublicJwk]) -> Option<Self> {
         let parsed = keys.iter().map(|key| parse(&serde_json::to_value(key).ok()?));
         parsed.collect::<Option<HashMap<_, _>>>().map(Self)
     }
 
     /// The keys of an issuer, without those that are not for signatures or of an algorithm that is not known here.
-    pub(super) fn of_issuer(jwks: &Value) -> Self {
+    #[must_use]
+    pub fn of_issuer(jwks: &Value) -> Self {
         let keys = jwks.get("keys").and_then(Value::as_array);
         let mut set = HashMap::new();
         for (kid, key) in keys.into_iter().flatten().take(MAX_KEYS).filter_map(parse) {
@@ -192,25 +231,31 @@ fn algorithms(parameters: &AlgorithmParameters) -> &'static [Algorithm] {
 
 /// The times of a token (RFC 7519, sections 4.1.4 to 4.1.6), in seconds since 1970.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct Times {
+pub struct Times {
     #[serde(default, deserialize_with = "numeric_date")]
-    pub(super) exp: Option<i64>,
+    /// When it expires.
+    pub exp: Option<i64>,
     #[serde(default, deserialize_with = "numeric_date")]
-    pub(super) nbf: Option<i64>,
+    /// When it begins to be valid.
+    pub nbf: Option<i64>,
     #[serde(default, deserialize_with = "numeric_date")]
-    pub(super) iat: Option<i64>,
+    /// When it was issued.
+    pub iat: Option<i64>,
 }
 
 impl Times {
     /// When the token expires, if it has not, and if it is valid already. Clocks may differ by [`LEEWAY_SECONDS`].
-    pub(super) fn check(&self, now: Timestamp) -> Result<i64, DenialReason> {
+    ///
+    /// # Errors
+    /// [`JwtFault::Expired`] or [`JwtFault::NotYetValid`].
+    pub fn check(&self, now: Timestamp) -> Result<i64, JwtFault> {
         let now = now.as_second();
-        let exp = self.exp.ok_or(DenialReason::Expired)?;
+        let exp = self.exp.ok_or(JwtFault::Expired)?;
         if now - LEEWAY_SECONDS >= exp {
-            return Err(DenialReason::Expired);
+            return Err(JwtFault::Expired);
         }
         if [self.nbf, self.iat].into_iter().flatten().any(|begin| begin > now + LEEWAY_SECONDS) {
-            return Err(DenialReason::NotYetValid);
+            return Err(JwtFault::NotYetValid);
         }
         Ok(exp)
     }
@@ -228,15 +273,19 @@ fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64
 }
 
 /// `aud` (RFC 7519, section 4.1.3): one, or a list.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Audiences {
+pub enum Audiences {
+    /// One.
     One(String),
+    /// A list.
     Many(Vec<String>),
 }
 
 impl Audiences {
-    pub(super) fn as_slice(&self) -> &[String] {
+    /// All of them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
         match self {
             Self::One(one) => std::slice::from_ref(one),
             Self::Many(many) => many,
