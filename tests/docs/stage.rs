@@ -17,7 +17,7 @@ pub fn node() -> Option<Cluster> {
     let name = concat!("ringfence:", env!("CARGO_PKG_VERSION"));
     let image = pack_image(name, Path::new(env!("CARGO_BIN_EXE_ringfence")), &[]).unwrap();
     let node = NodeOptions { images: vec![image], ..NodeOptions::default() };
-    Some(Cluster::start(&Options { node: Some(node), ..Options::default() }).unwrap())
+    Some(Cluster::start(&Options { nodes: vec![node], ..Options::default() }).unwrap())
 }
 
 /// A cluster without a node, in which the chart is installed and the operator runs beside it as a process, with the

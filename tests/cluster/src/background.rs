@@ -18,23 +18,31 @@ use rustix::process::{Pid, Signal, kill_process, setsid};
 use crate::cache;
 use crate::cluster::{Cluster, Options, prepare};
 use crate::layout::Layout;
-use crate::node::NodeOptions;
+use crate::node::{Node, NodeOptions};
 use crate::supervisor::{OWNER, SUPERVISOR, clean_up};
 
-/// Makes sure that a healthy cluster runs in this folder, with a node if one is wanted, and gives its kubeconfig.
-pub fn up(folder: &Path, node: bool) -> Result<PathBuf> {
+/// What of a cluster in the background can be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// How many nodes it has.
+    pub nodes: u8,
+    /// As [`Options::observe_flows`].
+    pub observe_flows: bool,
+}
+
+/// Makes sure that a healthy cluster runs in this folder, with as many nodes as are wanted at least, and gives its
+/// kubeconfig.
+pub fn up(folder: &Path, wish: Wish) -> Result<PathBuf> {
     let folder = absolute(folder)?;
     let _lock = lock(&folder)?;
     if let Some(cluster) = healthy(&folder) {
-        if node && cluster.node().is_err() {
-            bail!("the cluster in {} has no node: take it down first", folder.display());
-        }
+        expect(&cluster, wish)?;
         return Ok(cluster.kubeconfig().to_owned());
     }
     remove(&folder)?;
     // Here, where the user sees how it goes.
-    prepare(&options(&folder, node))?;
-    start_owner(&folder, node)?;
+    prepare(&options(&folder, wish))?;
+    start_owner(&folder, wish)?;
     Ok(Cluster::attach(&folder)?.kubeconfig().to_owned())
 }
 
@@ -51,9 +59,9 @@ pub fn status(folder: &Path) -> Result<Option<Cluster>> {
 }
 
 /// Owns a cluster until the end of this process; called in the process that [`up`] starts.
-pub fn own(folder: &Path, node: bool) -> Result<()> {
+pub fn own(folder: &Path, wish: Wish) -> Result<()> {
     setsid().context("leave the terminal's session")?;
-    let _cluster = Cluster::start(&options(folder, node))?;
+    let _cluster = Cluster::start(&options(folder, wish))?;
     // If nobody waits for this any more, the cluster isn't wanted.
     writeln!(std::io::stdout(), "{READY}").context("report that the cluster is ready")?;
     loop {
@@ -61,16 +69,35 @@ pub fn own(folder: &Path, node: bool) -> Result<()> {
     }
 }
 
-fn options(folder: &Path, node: bool) -> Options {
-    Options { state_dir: Some(folder.to_owned()), node: node.then(NodeOptions::default), ..Options::default() }
+fn options(folder: &Path, wish: Wish) -> Options {
+    Options {
+        state_dir: Some(folder.to_owned()),
+        nodes: NodeOptions::several(wish.nodes, &[]),
+        observe_flows: wish.observe_flows,
+        ..Options::default()
+    }
 }
 
-fn start_owner(folder: &Path, node: bool) -> Result<()> {
+/// Fails if a running cluster is not what is wished for.
+fn expect(cluster: &Cluster, wish: Wish) -> Result<()> {
+    let nodes = cluster.nodes()?;
+    let folder = cluster.dir().display();
+    if nodes.len() < usize::from(wish.nodes) {
+        bail!("the cluster in {folder} has {} of {} nodes: take it down first", nodes.len(), wish.nodes);
+    }
+    if wish.observe_flows && !nodes.iter().all(Node::observes_flows) {
+        bail!("the cluster in {folder} does not observe flows: take it down first");
+    }
+    Ok(())
+}
+
+fn start_owner(folder: &Path, wish: Wish) -> Result<()> {
     let program = env::current_exe().context("find this program")?;
     let mut owner = Command::new(program)
         .args(["own", "--dir"])
         .arg(folder)
-        .args((!node).then_some("--control-plane-only"))
+        .arg(format!("--nodes={}", wish.nodes))
+        .args(wish.observe_flows.then_some("--observe-flows"))
         .env(OWNER, folder)
         .current_dir("/")
         .stdin(Stdio::null())

@@ -34,12 +34,20 @@ pub struct Options {
     pub extra_names: Vec<String>,
     /// The range from which each node gets its pods' addresses. Setting it also starts a scheduler.
     pub pod_cidr: Option<String>,
-    /// A real node, on which pods run. It decides about `address` and `pod_cidr`, and needs root.
-    pub node: Option<NodeOptions>,
+    /// Real nodes, on which pods run. They decide about `address` and `pod_cidr`, and need root.
+    pub nodes: Vec<NodeOptions>,
+    /// Let the nodes remember what their pods' traffic was, for [`Node::flows`].
+    pub observe_flows: bool,
     /// More arguments for a server; the last one of a name counts.
     pub extra_arguments: Vec<(Server, String)>,
     /// Keep the folder (logs, audit log, etcd's data) when the cluster ends. Setting `RINGFENCE_KEEP` does the same.
     pub keep: bool,
+}
+
+impl Options {
+    fn has_scheduler(&self) -> bool {
+        !self.nodes.is_empty() || self.pod_cidr.is_some()
+    }
 }
 
 /// A running cluster. It ends when this is dropped, or when the process that holds it ends in whatever way.
@@ -55,7 +63,7 @@ pub struct Cluster {
 
 /// What only the process that runs a cluster has. The order of the fields is the order in which they end.
 struct Running {
-    _node: Option<node::Running>,
+    _nodes: Vec<node::Running>,
     control_plane: Mutex<ControlPlane>,
     supervisor: Supervisor,
 }
@@ -71,9 +79,9 @@ impl Cluster {
             fs::write(&keep, "").with_context(|| format!("write {}", keep.display()))?;
         }
         let authority = Authority::create(&layout.pki())?;
-        let (control_plane, node) = start_servers(&supervisor, &layout, &authority, options)
+        let (control_plane, nodes) = start_servers(&supervisor, &layout, &authority, options)
             .context("the cluster did not start (set RINGFENCE_KEEP=1 to keep its folder)")?;
-        let running = Running { _node: node, control_plane: Mutex::new(control_plane), supervisor };
+        let running = Running { _nodes: nodes, control_plane: Mutex::new(control_plane), supervisor };
         Self::new(layout, authority, Some(running))
     }
 
@@ -178,15 +186,21 @@ impl Cluster {
         control_plane.signal_server(server, Signal::CONT)
     }
 
-    /// The node, if [`Options::node`] asked for one.
+    /// The first node, which [`Options::nodes`] must have asked for.
     pub fn node(&self) -> Result<Node> {
-        Node::open(&self.layout)
+        self.nodes()?.into_iter().next().context("this cluster has no node")
     }
 
-    /// Makes an image (an OCI archive, see [`crate::pack_image`]) known to the node. Pods name it as it was packed,
-    /// with `imagePullPolicy: Never`.
+    /// All nodes, in the order in which [`Options::nodes`] named them.
+    pub fn nodes(&self) -> Result<Vec<Node>> {
+        Node::all(&self.layout)
+    }
+
+    /// Makes an image (an OCI archive, see [`crate::pack_image`]) known to all nodes, of which there must be one. Pods
+    /// name it as it was packed, with `imagePullPolicy: Never`.
     pub fn import_image(&self, archive: &Path) -> Result<()> {
-        self.node()?.import_image(archive)
+        self.node()?;
+        self.nodes()?.iter().try_for_each(|node| node.import_image(archive))
     }
 
     /// Ends the cluster and returns when nothing is left of it. Does nothing to a cluster that another process runs.
@@ -211,43 +225,43 @@ impl Running {
 
 /// Builds what is missing, before anything runs: that may take long, or fail.
 pub(crate) fn prepare(options: &Options) -> Result<()> {
-    if options.node.is_some() {
-        node::prepare()?;
+    if !options.nodes.is_empty() {
+        node::prepare(options)?;
     }
-    if options.node.is_some() || options.pod_cidr.is_some() {
+    if options.has_scheduler() {
         tool(Tool::KubeScheduler)?;
     }
     Tool::CONTROL_PLANE.into_iter().try_for_each(|program| tool(program).map(|_| ()))
 }
 
-/// Starts the control plane, and beside it what of the node can go first.
+/// Starts the control plane, and beside it what of the nodes can go first.
 fn start_servers(
     supervisor: &Supervisor,
     layout: &Layout,
     authority: &Authority,
     options: &Options,
-) -> Result<(ControlPlane, Option<node::Running>)> {
-    let node = options.node.as_ref();
-    let node = node.map(|options| node::Starting::create(supervisor, layout, authority, options)).transpose()?;
-    let address = node.as_ref().map(|node| IpAddr::V4(node.host_address())).or(options.address);
+) -> Result<(ControlPlane, Vec<node::Running>)> {
+    let nodes = node::create(supervisor, layout, authority, options)?;
+    let address = nodes.first().map(|node| IpAddr::V4(node.host_address())).or(options.address);
     let settings = Settings {
         bind_address: address.unwrap_or(LOOPBACK),
         advertise_address: address.unwrap_or(NOBODY),
         extra_names: options.extra_names.clone(),
-        pod_cidr: node.as_ref().map(node::Starting::pod_cidr).or_else(|| options.pod_cidr.clone()),
+        pod_cidr: options.pod_cidr.clone().filter(|_| nodes.is_empty()),
+        scheduler: options.has_scheduler(),
         extra_arguments: options.extra_arguments.clone(),
     };
     let start = || ControlPlane::start(supervisor, layout, authority, &settings);
-    let Some(node) = node else {
-        return Ok((start()?, None));
-    };
-    let (control_plane, containerd) = thread::scope(|scope| {
-        let containerd = scope.spawn(|| node.start_containerd());
-        (start(), containerd.join())
+    if nodes.is_empty() {
+        return Ok((start()?, Vec::new()));
+    }
+    let (control_plane, containerds) = thread::scope(|scope| {
+        let containerds = scope.spawn(|| node::start_containerds(&nodes));
+        (start(), containerds.join())
     });
     let control_plane = control_plane?;
-    let containerd = containerd.map_err(|_| anyhow!("a thread panicked"))??;
-    Ok((control_plane, Some(node.join(containerd)?)))
+    let containerds = containerds.map_err(|_| anyhow!("a thread panicked"))??;
+    Ok((control_plane, node::join(layout, nodes, containerds)?))
 }
 
 impl fmt::Debug for Cluster {

@@ -35,8 +35,10 @@ pub(crate) struct Settings {
     pub(crate) advertise_address: IpAddr,
     /// More names and addresses for the API server's certificate.
     pub(crate) extra_names: Vec<String>,
-    /// The range that nodes get their pods' addresses from.
+    /// The range that nodes get their pods' addresses from, unless they bring their own.
     pub(crate) pod_cidr: Option<String>,
+    /// Whether pods are given to nodes.
+    pub(crate) scheduler: bool,
     pub(crate) extra_arguments: Vec<(Server, String)>,
 }
 
@@ -93,7 +95,7 @@ impl ControlPlane {
         let mut controller_manager = Unit::new(Server::ControllerManager, arguments, settings)?;
         controller_manager.start(supervisor, layout)?;
         let mut scheduler = None;
-        if settings.pod_cidr.is_some() {
+        if settings.scheduler {
             let unit = Unit::new(Server::Scheduler, scheduler_arguments(layout), settings)?;
             scheduler.insert(unit).start(supervisor, layout)?;
         }

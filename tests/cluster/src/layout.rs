@@ -93,9 +93,9 @@ impl Layout {
         self.folder.join("audit.log")
     }
 
-    /// What the node's programs keep.
-    pub(crate) fn node(&self) -> PathBuf {
-        self.folder.join("node")
+    /// What a node's programs keep. Nodes are counted from 0.
+    pub(crate) fn node(&self, index: usize) -> PathBuf {
+        self.folder.join("nodes").join(index.to_string())
     }
 
     pub(crate) fn etcd_data(&self) -> PathBuf {

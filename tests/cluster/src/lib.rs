@@ -1,4 +1,4 @@
-//! A real Kubernetes cluster on one machine, without a container engine: a control plane and, for pods, a node.
+//! A real Kubernetes cluster on one machine, without a container engine: a control plane and, for pods, nodes.
 //!
 //! ```no_run
 //! use ringfence_cluster::{Cluster, Options};

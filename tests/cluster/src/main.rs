@@ -35,7 +35,7 @@ enum Command {
     /// Own a cluster until killed (for `up`)
     #[command(hide = true)]
     Own(Wish),
-    /// Make container images (OCI archives) known to the cluster's node
+    /// Make container images (OCI archives) known to the cluster's nodes
     Import {
         #[command(flatten)]
         place: Place,
@@ -48,9 +48,22 @@ enum Command {
 struct Wish {
     #[command(flatten)]
     place: Place,
+    /// How many nodes to start
+    #[arg(long, default_value_t = 1)]
+    nodes: u8,
     /// Start no node: objects are stored and controlled, but no pod runs
-    #[arg(long)]
+    #[arg(long, conflicts_with = "nodes")]
     control_plane_only: bool,
+    /// Let the nodes remember which connections their pods made
+    #[arg(long)]
+    observe_flows: bool,
+}
+
+impl Wish {
+    fn cluster(&self) -> background::Wish {
+        let nodes = if self.control_plane_only { 0 } else { self.nodes };
+        background::Wish { nodes, observe_flows: self.observe_flows }
+    }
 }
 
 #[derive(Args)]
@@ -78,7 +91,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Status(place) => status(&place.dir),
         Command::Build { names, print } => build(&names, print),
         Command::Own(wish) => {
-            background::own(&wish.place.dir, !wish.control_plane_only)?;
+            background::own(&wish.place.dir, wish.cluster())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Import { place, archives } => {
@@ -90,7 +103,7 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn up(wish: &Wish) -> Result<ExitCode> {
-    let kubeconfig = background::up(&wish.place.dir, !wish.control_plane_only)?;
+    let kubeconfig = background::up(&wish.place.dir, wish.cluster())?;
     say(&format!("export KUBECONFIG={}", quoted(&kubeconfig)))?;
     Ok(ExitCode::SUCCESS)
 }

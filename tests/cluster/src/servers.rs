@@ -21,6 +21,8 @@ pub enum Tool {
     CiliumAgent,
     CiliumCni,
     CiliumDbg,
+    /// Asks Cilium's agent which flows it saw.
+    Hubble,
     Coredns,
     /// Our own: what the pods of a node test run.
     Netcheck,
@@ -90,6 +92,7 @@ impl Tool {
             Self::CiliumAgent => ("cilium-agent", "cilium", "github.com/cilium/cilium/daemon"),
             Self::CiliumCni => ("cilium-cni", "cilium", "github.com/cilium/cilium/plugins/cilium-cni"),
             Self::CiliumDbg => ("cilium-dbg", "cilium", "github.com/cilium/cilium/cilium-dbg"),
+            Self::Hubble => ("hubble", "cilium", "github.com/cilium/cilium/hubble"),
             Self::Coredns => ("coredns", "coredns", "github.com/coredns/coredns"),
             Self::Netcheck => ("netcheck", "netcheck", "."),
             Self::Helm => ("helm", "helm", "helm.sh/helm/v4/cmd/helm"),

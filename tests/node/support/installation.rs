@@ -50,7 +50,7 @@ impl Installation {
         )?;
         let etcd = pack_image(ETCD_IMAGE, &tool(Tool::Etcd)?, &[])?;
         let node = NodeOptions { images: vec![image, etcd], ..NodeOptions::default() };
-        let cluster = Cluster::start(&Options { node: Some(node), ..Options::default() })?;
+        let cluster = Cluster::start(&Options { nodes: vec![node], ..Options::default() })?;
         eprintln!("a cluster with a node: {:?}", started.elapsed());
         cluster.kubectl(&["create", "namespace", OPERATOR_NAMESPACE])?;
         let restricted = "pod-security.kubernetes.io/enforce=restricted";

@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result};
 
 use super::Starting;
 use super::containerd::{cni_configuration, cni_programs};
-use super::sandbox::Sandbox;
+use super::hubble;
+use super::sandbox::{POD_CIDRS, Sandbox};
 use super::search::{path_with, program};
 use crate::cache::{self, go, module_folder, tool};
 use crate::kubeconfig::Kubectl;
@@ -49,16 +50,17 @@ pub(super) fn start(node: &Starting<'_>) -> Result<Process> {
     let kubeconfig = node.kubeconfig("cilium", &["system:masters"])?;
     let mut command = sandbox.inside(tool(Tool::CiliumAgent)?, node.supervisor.command("nsenter"));
     command
-        .env("K8S_NODE_NAME", &node.options.name)
+        .env("K8S_NODE_NAME", sandbox.name())
         .env("CILIUM_K8S_NAMESPACE", "kube-system")
         .env("PATH", path_with(&compiler(sandbox)?)?)
         .env("CLANG", program("clang").context("clang is not installed")?)
         .env("DATAPATH_CACHE", datapath)
         .arg(format!("--k8s-kubeconfig-path={}", kubeconfig.display()))
-        .arg(format!("--ipv4-native-routing-cidr={}", sandbox.pod_cidr()))
+        .arg(format!("--ipv4-native-routing-cidr={POD_CIDRS}"))
         .arg(format!("--lib-dir={}", sources()?.display()))
-        .args(ARGUMENTS);
-    Process::start("cilium-agent", command, &node.layout.logs())
+        .args(ARGUMENTS)
+        .args(hubble::arguments(node.observe_flows));
+    node.run("cilium-agent", command)
 }
 
 /// A clang that remembers what it made.
@@ -143,7 +145,7 @@ const AGENT_KINDS: [&str; 6] = [
     "v2alpha1/ciliuml2announcementpolicies",
     "v2alpha1/ciliumpodippools",
 ];
-const ARGUMENTS: [&str; 22] = [
+const ARGUMENTS: [&str; 21] = [
     "--enable-k8s",
     "--identity-allocation-mode=crd",
     "--ipam=kubernetes",
@@ -157,7 +159,6 @@ const ARGUMENTS: [&str; 22] = [
     "--enable-cilium-clusterwide-network-policy=false",
     "--enable-l7-proxy=false",
     "--enable-envoy-config=false",
-    "--enable-hubble=false",
     "--enable-health-checking=false",
     "--enable-endpoint-health-checking=false",
     "--enable-gops=false",

@@ -18,7 +18,9 @@ key=$(
 )
 object=$DATAPATH_CACHE/$key.o
 if [ ! -e "$object" ]; then
-    "$CLANG" "$@" >"$object.$$"
-    mv "$object.$$" "$object"
+    # Nodes may compile the same at the same time, and have the same process ids.
+    unfinished=$(mktemp "$object.XXXXXX")
+    "$CLANG" "$@" >"$unfinished"
+    mv "$unfinished" "$object"
 fi
 exec cat "$object"

@@ -30,7 +30,7 @@ pub(super) fn start(node: &Starting<'_>) -> Result<Process> {
     }
     let mut command = sandbox.inside(tool(Tool::Containerd)?, node.supervisor.command("nsenter"));
     command.arg("--config").arg(&configuration).env("PATH", path_with(&tool(Tool::ContainerdShimRuncV2)?)?);
-    let mut process = Process::start("containerd", command, &node.layout.logs())?;
+    let mut process = node.run("containerd", command)?;
     wait_until(&mut process, "the start of containerd", LIMIT, || Ok(sandbox.socket(SOCKET).is_ok()))?;
     Ok(process)
 }

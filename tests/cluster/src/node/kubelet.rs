@@ -1,4 +1,4 @@
-//! The kubelet, and the node object it makes.
+//! The kubelets, and the node objects that they keep up to date.
 
 use std::fs;
 use std::path::Path;
@@ -7,14 +7,43 @@ use anyhow::{Context as _, Result};
 
 use super::containerd::SOCKET;
 use super::sandbox::Sandbox;
-use super::{DNS_ADDRESS, NodeOptions, STARTING, Starting};
+use super::{DNS_ADDRESS, STARTING, Starting};
 use crate::cache::tool;
+use crate::kubeconfig::Kubectl;
 use crate::process::Process;
 use crate::servers::Tool;
 
+/// Makes the node objects. A kubelet would make its own, but then the controller manager would choose the range of its
+/// pods, and it has to be the one that the host knows the way to.
+pub(super) fn register(nodes: &[Starting<'_>], kubectl: &Kubectl) -> Result<()> {
+    let mut arguments = vec!["create".to_owned(), "--validate=false".to_owned()];
+    for node in nodes {
+        let manifest = node.sandbox.folder().join("node.yaml");
+        fs::write(&manifest, node_object(&node.sandbox)).with_context(|| format!("write {}", manifest.display()))?;
+        arguments.push(format!("--filename={}", manifest.display()));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    kubectl.run(&arguments).context("create the nodes").map(|_| ())
+}
+
+fn node_object(sandbox: &Sandbox) -> String {
+    let (name, range) = (sandbox.name(), sandbox.pod_cidr());
+    format!(
+        "\
+apiVersion: v1
+kind: Node
+metadata: {{name: {name}}}
+spec:
+  podCIDR: {range}
+  podCIDRs: [{range}]
+  taints: [{{key: {STARTING}, effect: NoSchedule}}]
+"
+    )
+}
+
 pub(super) fn start(node: &Starting<'_>) -> Result<Process> {
-    let Starting { supervisor, layout, authority, options: NodeOptions { name, .. }, sandbox, .. } = node;
-    let folder = sandbox.folder();
+    let Starting { supervisor, layout, authority, sandbox, .. } = node;
+    let (folder, name) = (sandbox.folder(), sandbox.name());
     let address = sandbox.node_address().to_string();
     let kubeconfig = node.kubeconfig(&format!("system:node:{name}"), &["system:nodes"])?;
     authority.server(name, &[name.to_owned(), address.clone()])?.write(folder, "kubelet")?;
@@ -31,7 +60,7 @@ pub(super) fn start(node: &Starting<'_>) -> Result<Process> {
         .arg(format!("--root-dir={}", folder.join("kubelet").display()))
         .arg(format!("--hostname-override={name}"))
         .arg(format!("--node-ip={address}"));
-    Process::start("kubelet", command, &layout.logs())
+    node.run("kubelet", command)
 }
 
 /// Pods get no more than their names; nothing is evicted from a machine that does other work too. Requests for the
@@ -56,7 +85,6 @@ failCgroupV1: false
 failSwapOn: false
 syncFrequency: 2s
 oomScoreAdj: 0
-registerWithTaints: [{{key: {STARTING}, effect: NoSchedule}}]
 clusterDNS: [{DNS_ADDRESS}]
 clusterDomain: cluster.local
 resolvConf: {folder}/resolv.conf

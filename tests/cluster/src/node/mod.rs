@@ -1,38 +1,38 @@
-//! A real node beside the control plane: containerd, a kubelet, Cilium and CoreDNS, in namespaces of their own.
+//! Real nodes beside the control plane, each with containerd, a kubelet and Cilium in namespaces of its own; CoreDNS runs
+//! on one of them.
 //!
 //! Needs root, and what `tests/cluster/install-packages` installs.
 
 mod cilium;
 mod containerd;
+mod hubble;
 mod images;
 mod kubelet;
 mod sandbox;
 mod search;
 mod slot;
+mod start;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, bail};
 
 pub use self::images::{NETCHECK_IMAGE, pack_image};
 use self::sandbox::Sandbox;
+pub(crate) use self::start::{Running, Starting, create, join, start_containerds};
 use crate::cache::tool;
-use crate::certs::Authority;
-use crate::kubeconfig::{self, Kubectl};
+use crate::cluster::Options;
 use crate::layout::Layout;
-use crate::process::{Process, wait_until};
 use crate::servers::Tool;
-use crate::supervisor::Supervisor;
 
-/// What a cluster's node is to be like.
+/// What a node of a cluster is to be like.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
+    /// No two nodes of a cluster have the same.
     pub name: String,
     /// More images (OCI archives, see [`pack_image`]) that the node knows from its start.
     pub images: Vec<PathBuf>,
@@ -44,11 +44,18 @@ impl Default for NodeOptions {
     }
 }
 
-/// The node of a running cluster.
+impl NodeOptions {
+    /// Nodes of the names `node-1`, `node-2` and so on that know the same images.
+    pub fn several(count: u8, images: &[PathBuf]) -> Vec<Self> {
+        (1..=count).map(|number| Self { name: format!("node-{number}"), images: images.to_vec() }).collect()
+    }
+}
+
+/// A node of a running cluster.
 ///
 /// Pods are reached from three places, and it matters which:
 /// - from other pods: what NetworkPolicies are about; `kubectl exec` with `netcheck dial` ([`NETCHECK_IMAGE`]) asks.
-/// - from the node ([`Self::command`]): always allowed by Cilium, so it proves nothing.
+/// - from their node ([`Self::command`]): always allowed by Cilium, so it proves nothing.
 /// - from outside: any process of the host, a test itself for one. It connects to a pod's address from
 ///   [`Self::outside_address`], and pods reach what it listens on at that address.
 ///
@@ -60,9 +67,15 @@ pub struct Node {
 }
 
 impl Node {
-    pub(crate) fn open(layout: &Layout) -> Result<Self> {
-        let sandbox = Sandbox::open(layout).context("this cluster has no node")?;
-        Ok(Self { sandbox })
+    /// The nodes of the cluster in this folder, in the order in which they were asked for.
+    pub(crate) fn all(layout: &Layout) -> Result<Vec<Self>> {
+        let folders = (0..).map(|index| layout.node(index)).take_while(|folder| folder.exists());
+        folders.map(|folder| Ok(Self { sandbox: Sandbox::open(folder)? })).collect()
+    }
+
+    /// The name of its node object.
+    pub fn name(&self) -> &str {
+        self.sandbox.name()
     }
 
     /// The node's own address.
@@ -70,13 +83,13 @@ impl Node {
         self.sandbox.node_address()
     }
 
-    /// The address of the host that is outside of the cluster: connections from the host to pods come from it, and
-    /// nothing listens there but what a test starts.
+    /// The address of the host that is outside of the cluster: connections from the host to this node's pods come from
+    /// it, and nothing listens there but what a test starts.
     pub fn outside_address(&self) -> Ipv4Addr {
         self.sandbox.outside_address()
     }
 
-    /// The range of the pods' addresses.
+    /// The range of its pods' addresses.
     pub fn pod_cidr(&self) -> String {
         self.sandbox.pod_cidr()
     }
@@ -86,13 +99,29 @@ impl Node {
         self.sandbox.inside(program, Command::new("nsenter"))
     }
 
+    /// The flows that Cilium's agent on this node saw lately, one JSON object per line, as `hubble observe` prints them.
+    /// Those of a connection between two nodes are seen by both.
+    ///
+    /// Only in a cluster that was started with [`Options::observe_flows`].
+    pub fn flows(&self) -> Result<String> {
+        hubble::flows(&self.sandbox)
+    }
+
+    pub(crate) fn observes_flows(&self) -> bool {
+        hubble::is_observing(&self.sandbox)
+    }
+
     pub(crate) fn import_image(&self, archive: &Path) -> Result<()> {
         containerd::import(&self.sandbox, archive)
     }
 }
 
-/// Fails early and clearly on a machine that can't have a node; builds what is missing.
-pub(crate) fn prepare() -> Result<()> {
+/// Fails early and clearly on a machine that can't have these nodes; builds what is missing.
+pub(crate) fn prepare(options: &Options) -> Result<()> {
+    let mut names = BTreeSet::new();
+    if let Some(node) = options.nodes.iter().find(|node| !names.insert(&node.name)) {
+        bail!("two nodes are called {}: each needs a name of its own", node.name);
+    }
     if !rustix::process::geteuid().is_root() {
         bail!("a cluster with a node needs root; one without (--control-plane-only) does not");
     }
@@ -103,97 +132,10 @@ pub(crate) fn prepare() -> Result<()> {
     for program in Tool::NODE {
         tool(program)?;
     }
+    if options.observe_flows {
+        tool(Tool::Hubble)?;
+    }
     Ok(())
-}
-
-/// The processes of a node. The order of the fields is the order in which they end.
-#[derive(Debug)]
-pub(crate) struct Running {
-    _kubelet: Process,
-    _agent: Process,
-    _containerd: Process,
-    _sandbox: Process,
-}
-
-/// A node on its way up: its namespaces are there.
-pub(crate) struct Starting<'a> {
-    pub(crate) supervisor: &'a Supervisor,
-    pub(crate) layout: &'a Layout,
-    pub(crate) authority: &'a Authority,
-    pub(crate) options: &'a NodeOptions,
-    sandbox: Sandbox,
-    process: Process,
-}
-
-impl<'a> Starting<'a> {
-    pub(crate) fn create(
-        supervisor: &'a Supervisor,
-        layout: &'a Layout,
-        authority: &'a Authority,
-        options: &'a NodeOptions,
-    ) -> Result<Self> {
-        let (sandbox, process) = Sandbox::create(supervisor, layout)?;
-        Ok(Self { supervisor, layout, authority, options, sandbox, process })
-    }
-
-    /// Where the API server has to listen, so that the node and its pods reach it.
-    pub(crate) fn host_address(&self) -> Ipv4Addr {
-        self.sandbox.host_address()
-    }
-
-    pub(crate) fn pod_cidr(&self) -> String {
-        self.sandbox.pod_cidr()
-    }
-
-    /// Starts the part that needs no control plane: containerd, with the images.
-    pub(crate) fn start_containerd(&self) -> Result<Process> {
-        let containerd = containerd::start(self)?;
-        for archive in images::basic()?.iter().chain(&self.options.images) {
-            containerd::import(&self.sandbox, archive)?;
-        }
-        cilium::install_plugin(&self.sandbox)?;
-        Ok(containerd)
-    }
-
-    /// Joins the cluster and returns when pods run, Services lead to them and names resolve.
-    pub(crate) fn join(self, containerd: Process) -> Result<Running> {
-        let kubectl = Kubectl::new(&self.layout.kubeconfig())?;
-        let mut kubelet = kubelet::start(&self)?;
-        let mut agent = cilium::start(&self)?;
-        thread::scope(|scope| {
-            let dns = scope.spawn(|| self.create_name_server(&kubectl));
-            cilium::create_kinds(&kubectl)?;
-            dns.join().map_err(|_| anyhow!("a thread panicked"))?
-        })?;
-        cilium::wait(&mut agent, &self.sandbox)?;
-        kubectl.run(&["taint", "node", &self.options.name, &format!("{STARTING}-")])?;
-        wait_until(&mut kubelet, "the start of CoreDNS", LIMIT, || {
-            Ok(kubectl.succeeds(&[
-                "wait",
-                "--for=condition=Available",
-                "--namespace=kube-system",
-                "--timeout=5s",
-                "deployment/coredns",
-            ]))
-        })?;
-        Ok(Running { _kubelet: kubelet, _agent: agent, _containerd: containerd, _sandbox: self.process })
-    }
-
-    fn create_name_server(&self, kubectl: &Kubectl) -> Result<()> {
-        let manifest = self.sandbox.folder().join("coredns.yaml");
-        fs::write(&manifest, include_str!("coredns.yaml")).with_context(|| format!("write {}", manifest.display()))?;
-        let filename = format!("--filename={}", manifest.display());
-        kubectl.run(&["create", "--validate=false", &filename]).context("create CoreDNS").map(|_| ())
-    }
-
-    /// Writes a kubeconfig for one of the node's programs.
-    fn kubeconfig(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
-        let path = self.sandbox.folder().join(format!("{}.kubeconfig", user.replace(':', "-")));
-        let server = kubeconfig::server(&self.layout.kubeconfig())?;
-        let credential = self.authority.client(user, groups)?;
-        kubeconfig::write(&path, &server, self.authority, &credential)?;
-        Ok(path)
-    }
 }
 
 /// What is taken from the machine; everything else is built.
@@ -202,4 +144,3 @@ const PROGRAMS: [&str; 7] = ["buildah", "clang", "ip", "iptables", "nsenter", "r
 const STARTING: &str = "ringfence.dev/starting";
 /// The Service of CoreDNS, as its manifest has it.
 const DNS_ADDRESS: &str = "10.96.0.10";
-const LIMIT: Duration = Duration::from_secs(120);

@@ -2,6 +2,9 @@
 //!
 //! Mounts, network and processes are the node's own: nothing of it is seen outside but a pair of links, cgroups and the
 //! cluster's folder. So ending the first process ends it all, however deep a container lies.
+//!
+//! The host is also the router between the nodes of a cluster: each has a range of addresses for its pods, and the host
+//! knows the way to all of them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -23,16 +26,23 @@ use crate::supervisor::Supervisor;
 #[derive(Clone, Debug)]
 pub(crate) struct Sandbox {
     folder: PathBuf,
+    name: String,
     slot: u8,
     first_process: u32,
 }
 
 impl Sandbox {
     /// Makes the namespaces and the link; they last as long as the process.
-    pub(crate) fn create(supervisor: &Supervisor, layout: &Layout) -> Result<(Self, Process)> {
+    pub(crate) fn create(
+        supervisor: &Supervisor,
+        layout: &Layout,
+        index: usize,
+        name: &str,
+    ) -> Result<(Self, Process)> {
         check_place(layout.folder())?;
-        let folder = layout.node();
-        fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let folder = layout.node(index);
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        write(&folder.join("name"), name)?;
         let slot = slot::claim(supervisor, layout)?;
         write(&folder.join("slot"), &slot.to_string())?;
 
@@ -44,28 +54,43 @@ impl Sandbox {
             .args(["--propagation", "private", "--", "sh"])
             .arg(&script)
             .arg(&folder);
-        let mut process = Process::start("node", command, &layout.logs())?;
+        let mut process = Process::start(name, command, &layout.logs())?;
         let started = folder.join("init.pid");
         wait_until(&mut process, "setting up the node's namespaces", LIMIT, || Ok(started.exists()))?;
-        let sandbox = Self::open(layout)?;
-        sandbox.connect().context("connect the node to the host")?;
+        let sandbox = Self::open(folder)?;
+        sandbox.connect().with_context(|| format!("connect {name} to the host"))?;
         sandbox.create_cgroups()?;
         Ok((sandbox, process))
     }
 
-    /// The sandbox that [`Self::create`] made for the cluster in this folder.
-    pub(crate) fn open(layout: &Layout) -> Result<Self> {
-        let folder = layout.node();
-        let number = |name: &str| -> Result<u32> {
+    /// The sandbox that [`Self::create`] made in this folder.
+    pub(crate) fn open(folder: PathBuf) -> Result<Self> {
+        let text = |name: &str| {
             let path = folder.join(name);
-            let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-            text.trim().parse().with_context(|| format!("{} holds no number", path.display()))
+            fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+        };
+        let number = |name: &str| -> Result<u32> {
+            text(name)?.trim().parse().with_context(|| format!("{} holds no number", folder.join(name).display()))
         };
         Ok(Self {
+            name: text("name")?,
             slot: u8::try_from(number("slot")?).context("read the node's slot")?,
             first_process: number("init.pid")?,
             folder,
         })
+    }
+
+    /// Lets the host pass on what comes from this node to the other nodes of its cluster.
+    ///
+    /// The setting is that of the link and goes with it, so clusters that come and go don't take it from each other, and
+    /// the machine's own `net.ipv4.ip_forward` is left alone. A firewall of the host that drops what is forwarded has to
+    /// except the links (`ringfence*`).
+    pub(crate) fn forward(&self) -> Result<()> {
+        write(&Path::new("/proc/sys/net/ipv4/conf").join(slot::name(self.slot)).join("forwarding"), "1")
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -86,6 +111,7 @@ impl Sandbox {
         Ipv4Addr::new(198, 18, self.slot, 3)
     }
 
+    /// A part of [`POD_CIDRS`].
     pub(crate) fn pod_cidr(&self) -> String {
         format!("198.19.{}.0/24", self.slot)
     }
@@ -176,4 +202,6 @@ fn write(path: &Path, content: &str) -> Result<()> {
     fs::write(path, content).with_context(|| format!("write {}", path.display()))
 }
 
+/// All pods of all nodes have addresses of this range.
+pub(super) const POD_CIDRS: &str = "198.19.0.0/16";
 const LIMIT: Duration = Duration::from_secs(20);

@@ -31,7 +31,7 @@ pub(super) fn claim(supervisor: &Supervisor, layout: &Layout) -> Result<u8> {
             folder.replace('\'', r"'\''"),
             removal(slot)
         );
-        supervisor.undo("10-node", &ours)?;
+        supervisor.undo(&format!("10-node-{slot}"), &ours)?;
         fs::write(&claim, folder).with_context(|| format!("write {}", claim.display()))?;
         return Ok(slot);
     }
