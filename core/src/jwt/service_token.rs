@@ -183,7 +183,7 @@ impl ServiceTokenClaims {
 
 fn parse(token: &str) -> Result<Unverified<'_>, ServiceTokenFault> {
     let jwt = Unverified::parse(token)?;
-    if jwt.header.typ().as_deref() != Some(TYP) {
+    if jwt.typ().as_deref() != Some(TYP) {
         return Err(ServiceTokenFault::WrongType);
     }
     Ok(jwt)
@@ -223,7 +223,9 @@ mod tests {
     }
 
     fn keys(key: &SigningKey) -> VerifyingKeys {
-        VerifyingKeys::of_issuer(&serde_json::from_str(&jwks_json(&[(order(), vec![key.public_jwk().clone()])])).unwrap())
+        VerifyingKeys::of_issuer(
+            &serde_json::from_str(&jwks_json(&[(order(), vec![key.public_jwk().clone()])])).unwrap(),
+        )
     }
 
     fn verify(token: &str, keys: &VerifyingKeys, at: Timestamp) -> Result<ServiceTokenClaims, ServiceTokenFault> {
@@ -288,7 +290,8 @@ mod tests {
         for typ in [None, Some("JWT"), Some("at+jwt")] {
             let mut header = signer.header.clone();
             header.typ = typ.map(str::to_owned);
-            let claims = json!({"iss": order(), "sub": order(), "aud": PAYMENT, "iat": 1, "nbf": 1, "exp": 2, "jti": "1"});
+            let claims =
+                json!({"iss": order(), "sub": order(), "aud": PAYMENT, "iat": 1, "nbf": 1, "exp": 2, "jti": "1"});
             let text = jsonwebtoken::encode(&header, &claims, &signer.key).unwrap();
             assert_eq!(verify(&text, &keys(&key), now()), Err(ServiceTokenFault::WrongType), "{typ:?}");
         }
@@ -297,6 +300,9 @@ mod tests {
     #[test]
     fn debug_does_not_show_the_key() {
         let key = signing_key(SigningAlgorithm::ES256);
-        assert_eq!(format!("{:?}", TokenSigner::new(&key)), format!("TokenSigner {{ kid: Some({:?}), .. }}", key.kid()));
+        assert_eq!(
+            format!("{:?}", TokenSigner::new(&key)),
+            format!("TokenSigner {{ kid: Some({:?}), .. }}", key.kid())
+        );
     }
 }

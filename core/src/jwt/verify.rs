@@ -52,7 +52,7 @@ pub enum JwtFault {
 
 /// A JWT whose signature is not verified yet.
 pub struct Unverified<'a> {
-    pub(crate) header: Header,
+    header: Header,
     message: &'a str,
     payload: &'a str,
     signature: &'a str,
@@ -60,7 +60,7 @@ pub struct Unverified<'a> {
 
 /// The members of a header (RFC 7515, section 4.1) that matter here.
 #[derive(Deserialize)]
-pub(crate) struct Header {
+struct Header {
     alg: String,
     #[serde(default)]
     kid: Option<String>,
@@ -95,12 +95,6 @@ impl<'de> Deserialize<'de> for Present {
 }
 
 impl Header {
-    /// The header's `typ` in lower case, without the `application/` that may stand before it (RFC 7515, section 4.1.9).
-    pub(crate) fn typ(&self) -> Option<String> {
-        let typ = self.typ.as_ref()?.to_ascii_lowercase();
-        Some(typ.strip_prefix("application/").unwrap_or(&typ).to_owned())
-    }
-
     fn is_accepted(&self) -> bool {
         let refused = [&self.crit, &self.b64, &self.jwk, &self.jku, &self.x5u, &self.x5c, &self.zip, &self.enc];
         !refused.iter().any(|present| present.0)
@@ -126,6 +120,13 @@ impl<'a> Unverified<'a> {
             return Err(JwtFault::HeaderNotAccepted);
         }
         Ok(Self { header, message, payload, signature })
+    }
+
+    /// The header's `typ` in lower case, without the `application/` that may stand before it (RFC 7515, section 4.1.9).
+    #[must_use]
+    pub fn typ(&self) -> Option<String> {
+        let typ = self.header.typ.as_ref()?.to_ascii_lowercase();
+        Some(typ.strip_prefix("application/").unwrap_or(&typ).to_owned())
     }
 
     /// The claims, which may be anybody's: to be asked for nothing but whose key to verify with.

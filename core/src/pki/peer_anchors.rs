@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use webpki::{
-    ALL_VERIFICATION_ALGS, CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    ALL_VERIFICATION_ALGS, CertRevocationList, EndEntityCert, ExpirationPolicy, OwnedCertRevocationList,
     RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
 };
 
 use super::pem::{self, PemError};
+use super::verify::PeerUsage;
 
 /// The issuing CAs of a trust domain with their revocation lists.
 #[derive(Debug)]
@@ -63,16 +64,17 @@ impl PeerAnchors {
         Ok(Self { anchors, lists: lists.collect::<Result<_, _>>()? })
     }
 
-    /// Verifies the certificate of a client: a path to an anchor that is valid itself, and not on a list. A list past
+    /// Verifies the certificate of a peer: a path to an anchor that is valid itself, and not on a list. A list past
     /// its time proves nothing, so that nothing passes by it.
     ///
     /// # Errors
     /// What webpki says of it.
-    pub fn verify_client(
+    pub fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
+        usage: PeerUsage,
     ) -> Result<(), webpki::Error> {
         let seconds = now.as_secs();
         let valid = self.anchors.iter().filter(|anchor| (anchor.not_before..=anchor.not_after).contains(&seconds));
@@ -83,15 +85,7 @@ impl PeerAnchors {
             options.with_expiration_policy(ExpirationPolicy::Enforce).build()
         });
         EndEntityCert::try_from(leaf)?
-            .verify_for_usage(
-                ALL_VERIFICATION_ALGS,
-                &anchors,
-                intermediates,
-                now,
-                KeyUsage::client_auth(),
-                revocation,
-                None,
-            )
+            .verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, intermediates, now, usage.key_usage(), revocation, None)
             .map(drop)
     }
 }
@@ -113,7 +107,8 @@ mod tests {
 
     fn verify(anchors: &PeerAnchors, leaf: &IssuedLeaf, at: Timestamp) -> Result<(), webpki::Error> {
         let seconds = Duration::from_secs(u64::try_from(at.as_second()).unwrap());
-        anchors.verify_client(&leaf.certificate().as_pki_type(), &[], UnixTime::since_unix_epoch(seconds))
+        let time = UnixTime::since_unix_epoch(seconds);
+        anchors.verify(&leaf.certificate().as_pki_type(), &[], time, PeerUsage::Client)
     }
 
     #[test]

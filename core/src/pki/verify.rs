@@ -20,6 +20,15 @@ pub enum PeerUsage {
     Client,
 }
 
+impl PeerUsage {
+    pub(super) fn key_usage(self) -> KeyUsage {
+        match self {
+            Self::Server => KeyUsage::server_auth(),
+            Self::Client => KeyUsage::client_auth(),
+        }
+    }
+}
+
 /// A leaf that chains to an anchor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedLeaf {
@@ -95,10 +104,7 @@ pub(crate) fn verify_path(
         &trust_anchors,
         &intermediate_ders,
         UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-        match usage {
-            PeerUsage::Server => KeyUsage::server_auth(),
-            PeerUsage::Client => KeyUsage::client_auth(),
-        },
+        usage.key_usage(),
         None,
         None,
     )?;
