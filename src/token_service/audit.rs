@@ -1,11 +1,11 @@
 //! The record of who got what and who did not: one line for each, in which no token, secret or assertion ever is. Its target
 //! is `ringfence::audit`, so that it can be filtered and shipped by itself.
 
-use http::HeaderMap;
 use ringfence_core::tokens::{Client, ClientProof, Minting};
 use tracing::info;
 
 use super::answer::Refusal;
+use super::correlation::Correlation;
 use super::endpoints::Endpoint;
 use super::http::Asked;
 use super::parameters::Parameters;
@@ -14,29 +14,8 @@ use super::token::Grant;
 
 /// What the lines' target is.
 const TARGET: &str = "ringfence::audit";
-/// Longest ID of a request that is written down, in octets.
-const LONGEST_ID: usize = 128;
 /// Longest part of another text of a request that is written down, in octets.
 const LONGEST_TEXT: usize = 253;
-
-/// By what a request is known elsewhere: its trace, or else the ID that someone gave it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Correlation<'a>(Option<&'a str>);
-
-impl<'a> Correlation<'a> {
-    /// Reads `traceparent` (W3C Trace Context), `x-request-id` or `x-correlation-id`. Whatever could be taken for something
-    /// else in a line is left out.
-    pub(super) fn of(headers: &'a HeaderMap) -> Self {
-        let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let plain = |text: &&str| {
-            let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.' | b':');
-            (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(is_plain)
-        };
-        let trace = value("traceparent").and_then(|value| value.split('-').nth(1)).filter(|id| id.len() == 32);
-        let id = ["x-request-id", "x-correlation-id"].into_iter().find_map(value);
-        Self(trace.or(id).filter(plain))
-    }
-}
 
 /// How a client proved itself, as the log and the metrics have it.
 pub(super) fn proof(client: &Client) -> &'static str {
@@ -68,7 +47,7 @@ pub(super) fn issued(asked: &Asked<'_>, client: &Client, grant: Grant, minting: 
         kind = minting.kind.typ(),
         lifetime = minting.lifetime_seconds(),
         address = %asked.peer.address,
-        correlation = asked.correlation.0,
+        correlation = asked.correlation.as_str(),
         "a token was issued"
     );
 }
@@ -82,8 +61,24 @@ pub(super) fn revoked(asked: &Asked<'_>, client: &Client, jti: &str) {
         proof = proof(client),
         jti,
         address = %asked.peer.address,
-        correlation = asked.correlation.0,
+        correlation = asked.correlation.as_str(),
         "a token was revoked"
+    );
+}
+
+/// A token is not good for who asks about it, or was not taken back for who asked for that: the answer says neither why nor
+/// so much as that.
+pub(super) fn kept_silent(event: &'static str, asked: &Asked<'_>, client: &Client, jti: Option<&str>, reason: &str) {
+    info!(
+        target: TARGET,
+        event,
+        reason,
+        client = client.id(),
+        proof = proof(client),
+        jti,
+        address = %asked.peer.address,
+        correlation = asked.correlation.as_str(),
+        "a question about a token has no positive answer"
     );
 }
 
@@ -109,7 +104,7 @@ pub(super) fn refused(
         audience = said("audience").or_else(|| said("resource")),
         scope = said("scope"),
         address = %peer.address,
-        correlation = correlation.0,
+        correlation = correlation.as_str(),
         "a request was refused"
     );
 }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::answer::Refusal;
 use super::http::{Asked, only};
 use super::metrics::Limit;
+use super::peers::PeerCertificate;
 use super::state::State;
 use super::store::Once;
 
@@ -34,19 +35,30 @@ enum Credentials<'a> {
 /// `invalid_client`, and `invalid_request` for several proofs at once.
 pub(super) async fn authenticate(state: &State, asked: &Asked<'_>) -> Result<Client, Refusal> {
     let credentials = credentials(asked)?;
-    // Whoever showed a certificate has proved something: others at its address must not keep it out.
-    if asked.peer.certificate.is_none() {
-        state.limits.may_try(asked.peer.address).map_err(|wait| Refusal::Limited(Limit::Address, wait))?;
-    }
-    let client = match credentials {
-        Credentials::Certificate => by_certificate(asked)?,
-        Credentials::Assertion(assertion) => return by_assertion(state, asked, assertion).await,
-        Credentials::Secret { id, secret } => {
-            asked.snapshot.graph.authenticate_registered(&id, &secret, asked.peer.address)?
+    let shown = shown(state, asked)?;
+    match credentials {
+        Credentials::Certificate => {
+            let client = shown.ok_or(invalid_client(DenialReason::NoCredentials))?;
+            is_named(asked, &client)?;
+            Ok(client)
         }
-    };
-    admit(state, asked, &client)?;
-    Ok(client)
+        Credentials::Assertion(assertion) => by_assertion(state, asked, assertion, shown).await,
+        Credentials::Secret { id, secret } => {
+            let client = asked.snapshot.graph.authenticate_registered(&id, &secret, asked.peer.address)?;
+            admit(state, asked, client, shown)
+        }
+    }
+}
+
+/// The service whose certificate the connection shows. It pays for the request, however that ends, and nobody else at its
+/// address can keep it out; without a certificate that holds, the address is what counts.
+fn shown(state: &State, asked: &Asked<'_>) -> Result<Option<Client>, Refusal> {
+    let shown = asked.peer.certificate.as_ref().map(|certificate| by_certificate(asked, certificate)).transpose();
+    match &shown {
+        Ok(Some(client)) => charge(state, client)?,
+        _ => state.limits.may_try(asked.peer.address).map_err(|wait| Refusal::Limited(Limit::Address, wait))?,
+    }
+    shown
 }
 
 /// Finds the one proof of a request.
@@ -98,8 +110,7 @@ fn form_decoded(text: &str) -> String {
     form_urlencoded::parse(text.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
-fn by_certificate(asked: &Asked<'_>) -> Result<Client, Refusal> {
-    let Some(certificate) = &asked.peer.certificate else { return Err(invalid_client(DenialReason::NoCredentials)) };
+fn by_certificate(asked: &Asked<'_>, certificate: &PeerCertificate) -> Result<Client, Refusal> {
     if !certificate.verifies(asked.snapshot, asked.now) {
         return Err(invalid_client(DenialReason::WrongCertificate));
     }
@@ -114,21 +125,23 @@ fn service(asked: &Asked<'_>, client: ServiceClient) -> Result<Client, Refusal> 
 }
 
 /// Whose assertion it is, its issuer tells: a service's own names the service, and any other is a service account's.
-async fn by_assertion(state: &State, asked: &Asked<'_>, assertion: &str) -> Result<Client, Refusal> {
+async fn by_assertion(
+    state: &State,
+    asked: &Asked<'_>,
+    assertion: &str,
+    shown: Option<Client>,
+) -> Result<Client, Refusal> {
     let issuer = unverified_issuer(assertion).ok_or(invalid_client(DenialReason::Malformed))?;
     if !issuer.starts_with("spiffe:") {
         let account = state.reviews.service_account(assertion).await?;
         let service_of = asked.snapshot.graph.service_account(&account.namespace, &account.name);
         let spiffe_id = service_of.ok_or(invalid_client(DenialReason::UnknownClient))?.spiffe_id.clone();
         let client = service(asked, ServiceClient { spiffe_id, proof: ClientProof::ServiceAccount })?;
-        let client = with_certificate(asked, client)?;
-        admit(state, asked, &client)?;
-        return Ok(client);
+        return admit(state, asked, client, shown);
     }
     let audiences = [state.endpoints.token(), state.endpoints.issuer()];
     let verified = verify_assertion(&asked.snapshot.graph, assertion, &audiences, asked.now)?;
-    let client = with_certificate(asked, verified.client)?;
-    admit(state, asked, &client)?;
+    let client = admit(state, asked, verified.client, shown)?;
     let until =
         Timestamp::from_second(verified.usable_until).map_err(|_| invalid_client(DenialReason::LivesTooLong))?;
     let once = Once::Assertion { client: &client.id(), jti: &verified.jti };
@@ -139,22 +152,29 @@ async fn by_assertion(state: &State, asked: &Asked<'_>, assertion: &str) -> Resu
     }
 }
 
-/// A client that shows a certificate besides its assertion has proved itself in both ways, if both name the same service;
-/// its tokens are bound to the certificate then.
-fn with_certificate(asked: &Asked<'_>, client: Client) -> Result<Client, Refusal> {
-    if asked.peer.certificate.is_none() {
-        return Ok(client);
-    }
-    let shown = by_certificate(asked)?;
-    if shown.id() == client.id() { Ok(shown) } else { Err(invalid_client(DenialReason::WrongCertificate)) }
+/// Lets a client in that has proved who it is, unless it asks too often or says that it is another. One that shows a
+/// certificate besides has proved itself in both ways, if both name the same service; its tokens are bound to the certificate
+/// then, and it has paid for the request already.
+fn admit(state: &State, asked: &Asked<'_>, client: Client, shown: Option<Client>) -> Result<Client, Refusal> {
+    let client = match shown {
+        Some(shown) if shown.id() == client.id() => shown,
+        Some(_) => return Err(invalid_client(DenialReason::WrongCertificate)),
+        None => {
+            charge(state, &client)?;
+            client
+        }
+    };
+    is_named(asked, &client)?;
+    Ok(client)
 }
 
-/// Lets a client in that has proved who it is, unless it asks too often or says that it is another.
-fn admit(state: &State, asked: &Asked<'_>, client: &Client) -> Result<(), Refusal> {
-    let id = client.id();
-    state.limits.client(&id).map_err(|wait| Refusal::Limited(Limit::Client, wait))?;
-    // RFC 6749 section 2.3.1, RFC 7521 section 4.2, RFC 8705 section 2.
-    if asked.parameters.get("client_id").is_some_and(|said| said != id) {
+fn charge(state: &State, client: &Client) -> Result<(), Refusal> {
+    state.limits.client(&client.id()).map_err(|wait| Refusal::Limited(Limit::Client, wait))
+}
+
+/// Whether `client_id`, if it is there, is the client's (RFC 6749 section 2.3.1, RFC 7521 section 4.2, RFC 8705 section 2).
+fn is_named(asked: &Asked<'_>, client: &Client) -> Result<(), Refusal> {
+    if asked.parameters.get("client_id").is_some_and(|said| said != client.id()) {
         return Err(invalid_client(DenialReason::WrongClientId));
     }
     Ok(())
@@ -163,3 +183,7 @@ fn admit(state: &State, asked: &Asked<'_>, client: &Client) -> Result<(), Refusa
 fn invalid_client(reason: DenialReason) -> Refusal {
     Refusal::new(OAuthError::InvalidClient, reason)
 }
+
+#[cfg(test)]
+#[path = "authenticate_tests.rs"]
+mod tests;

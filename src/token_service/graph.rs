@@ -1,6 +1,6 @@
 //! What is known of the cluster, as one snapshot that requests read without waiting.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ringfence_core::pki::{PeerAnchors, PeerAnchorsError, SecretData, SpiffeId};
@@ -76,6 +76,7 @@ pub(super) struct Folding {
     next: Snapshot,
     refused_documents: BTreeMap<String, String>,
     refused_registrations: BTreeMap<String, usize>,
+    ambiguous_clients: BTreeSet<String>,
 }
 
 impl Folding {
@@ -118,6 +119,14 @@ impl Folding {
         refused
     }
 
+    /// The ids that several Secrets register and did not before.
+    pub(super) fn new_ambiguous_clients(&mut self) -> Vec<String> {
+        let now: BTreeSet<String> = self.next.graph.ambiguous_clients().into_iter().map(str::to_owned).collect();
+        let new = now.difference(&self.ambiguous_clients).cloned().collect();
+        self.ambiguous_clients = now;
+        new
+    }
+
     /// The snapshot, to be shown to requests.
     pub(super) fn snapshot(&mut self) -> Arc<Snapshot> {
         self.next.epoch += 1;
@@ -131,6 +140,7 @@ impl Folding {
 
     /// How many documents and registrations can't be read.
     pub(super) fn refused(&self) -> (usize, usize) {
-        (self.refused_documents.len(), self.refused_registrations.values().sum())
+        let registrations: usize = self.refused_registrations.values().sum();
+        (self.refused_documents.len(), registrations + self.ambiguous_clients.len())
     }
 }

@@ -8,16 +8,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use jiff::Timestamp;
-use opentelemetry::propagation::{Extractor, TextMapPropagator};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use ringfence_core::tokens::{Client, DenialReason};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span, field, info_span};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::answer::{self, Answer, Refusal};
-use super::audit::Correlation;
 use super::authenticate::authenticate;
+use super::correlation::Correlation;
 use super::endpoints::Endpoint;
 use super::graph::Snapshot;
 use super::parameters::{Malformed, Parameters};
@@ -27,6 +25,10 @@ use super::{audit, introspect, revoke, token};
 
 /// Largest body of a request, in octets.
 const LARGEST_BODY: usize = 64 * 1024;
+/// Most bodies are smaller than this, and are read whenever they come.
+const LARGE_BODY: usize = 8 * 1024;
+/// Larger ones that are in memory at once, and of those that don't say how large they are.
+pub(super) const LARGE_BODIES: usize = 128;
 /// How long a body may be on its way.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long the documents may be kept, in seconds: keys are published far longer before they are used.
@@ -37,7 +39,7 @@ pub(super) struct Asked<'a> {
     pub(super) peer: &'a Peer,
     pub(super) headers: &'a HeaderMap,
     pub(super) parameters: Parameters<'a>,
-    /// What is known while this request is answered.
+    /// What was known when it came, by which the client proves itself. What it gets is decided by what is known then.
     pub(super) snapshot: &'a Snapshot,
     pub(super) now: Timestamp,
     pub(super) correlation: Correlation<'a>,
@@ -51,8 +53,11 @@ pub(super) async fn answer(state: &State, peer: &Peer, request: Request<Incoming
     };
     let answer = match (endpoint.takes_post(), request.method()) {
         (true, &Method::POST) => {
-            let span = info_span!("request", endpoint = endpoint.as_str(), outcome = field::Empty);
-            follow_trace(&span, request.headers());
+            let (endpoint_name, correlation) = (endpoint.as_str(), Correlation::of(request.headers()));
+            let correlated = correlation.as_str();
+            let span =
+                info_span!("request", endpoint = endpoint_name, correlation = correlated, outcome = field::Empty);
+            correlation.follow(&span);
             post(state, peer, endpoint, request).instrument(span).await
         }
         (false, &Method::GET | &Method::HEAD) => document(state, endpoint),
@@ -87,13 +92,17 @@ async fn post(state: &State, peer: &Peer, endpoint: Endpoint, request: Request<I
         state.metrics.refused(endpoint, refusal.reason());
         Span::current().record("outcome", refusal.reason());
         audit::refused(endpoint, peer, parameters, client, &refusal, correlation);
+        if let Refusal::Denied(denial) = refusal {
+            let audience = parameters.and_then(|parameters| parameters.get("audience").or(parameters.get("resource")));
+            state.events.refused(&state.snapshot.load().graph, client, peer, audience, denial.reason);
+        }
         refusal.answer()
     };
-    let body = match read(&head, body).await {
+    let body = match read(&state.large_bodies, &head, body).await {
         Ok(body) => body,
         Err(refusal) => return refuse(None, None, refusal),
     };
-    let parameters = match Parameters::parse(&body) {
+    let parameters = match Parameters::parse(&body.octets) {
         Ok(parameters) => parameters,
         Err(Malformed::Duplicate) => {
             return refuse(None, None, Refusal::invalid_request(DenialReason::ParameterTwice));
@@ -114,16 +123,33 @@ async fn post(state: &State, peer: &Peer, endpoint: Endpoint, request: Request<I
     answer.unwrap_or_else(|refusal| refuse(Some(&asked.parameters), Some(&client), refusal))
 }
 
+/// A body, with the room that it takes.
+#[derive(Debug)]
+struct Form<'a> {
+    octets: Bytes,
+    _room: Option<SemaphorePermit<'a>>,
+}
+
 /// Reads a body that is said to be a form. What a URL says is no part of it.
-async fn read(head: &Parts, body: Incoming) -> Result<Bytes, Refusal> {
+async fn read<'a, B>(large_bodies: &'a Semaphore, head: &Parts, body: B) -> Result<Form<'a>, Refusal>
+where
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>,
+{
     if head.uri.query().is_some_and(|query| !query.is_empty()) || !is_form(&head.headers) {
         return Err(Refusal::invalid_request(DenialReason::NotAForm));
     }
-    if body.size_hint().lower() > LARGEST_BODY as u64 {
+    let length = body.size_hint();
+    if length.lower() > LARGEST_BODY as u64 {
         return Err(Refusal::TooLarge);
     }
-    match timeout(BODY_TIMEOUT, Limited::new(body, LARGEST_BODY).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+    let is_large = length.upper().is_none_or(|length| length > LARGE_BODY as u64);
+    let reading = async {
+        // Nobody closes it.
+        let room = if is_large { large_bodies.acquire().await.ok() } else { None };
+        Limited::new(body, LARGEST_BODY).collect().await.map(|body| Form { octets: body.to_bytes(), _room: room })
+    };
+    match timeout(BODY_TIMEOUT, reading).await {
+        Ok(Ok(form)) => Ok(form),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
         Ok(Err(_)) => Err(Refusal::invalid_request(DenialReason::NotAForm)),
         Err(_) => Err(Refusal::TooSlow),
@@ -143,19 +169,37 @@ pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Makes a request's trace, if it has one, the one that our span is part of.
-fn follow_trace(span: &Span, headers: &HeaderMap) {
-    struct Headers<'a>(&'a HeaderMap);
-    impl Extractor for Headers<'_> {
-        fn get(&self, key: &str) -> Option<&str> {
-            self.0.get(key)?.to_str().ok()
-        }
-        fn keys(&self) -> Vec<&str> {
-            self.0.keys().map(HeaderName::as_str).collect()
-        }
+#[cfg(test)]
+mod tests {
+    use http_body_util::{Full, StreamBody};
+    use hyper::body::Frame;
+
+    use super::*;
+
+    fn head() -> Parts {
+        let request = Request::post("/token").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        request.body(()).unwrap().into_parts().0
     }
-    if headers.contains_key("traceparent") {
-        // Without a collector there is no trace to be part of.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
+
+    fn body(length: usize) -> Full<Bytes> {
+        Full::from(vec![b'a'; length])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_bodies_wait_for_room_and_small_ones_do_not() {
+        let (room, head) = (Semaphore::new(1), head());
+        let first = read(&room, &head, body(LARGE_BODY + 1)).await.unwrap();
+        assert_eq!((first.octets.len(), room.available_permits()), (LARGE_BODY + 1, 0));
+        assert!(read(&room, &head, body(LARGE_BODY)).await.is_ok());
+        assert_eq!(read(&room, &head, body(LARGE_BODY + 1)).await.unwrap_err(), Refusal::TooSlow);
+        let unknown = || {
+            let frame = Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"a")));
+            StreamBody::new(futures::stream::iter([frame]))
+        };
+        assert_eq!(read(&room, &head, unknown()).await.unwrap_err(), Refusal::TooSlow, "it may be any size");
+        drop(first);
+        assert!(read(&room, &head, unknown()).await.is_ok());
+        assert_eq!(read(&room, &head, body(LARGEST_BODY + 1)).await.unwrap_err(), Refusal::TooLarge);
+        assert_eq!(room.available_permits(), 1);
     }
 }

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -31,6 +31,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::answer::Refusal;
+use super::correlation::Correlation;
 use crate::controller::{Repeats, chain};
 
 /// How long an issuer may take for an answer.
@@ -192,12 +193,17 @@ impl Issuers {
     ///
     /// # Errors
     /// `temporarily_unavailable` without an answer that can be read.
-    pub(super) async fn introspect(&self, identifier: &str, token: &str) -> Result<Value, Refusal> {
+    pub(super) async fn introspect(
+        &self,
+        identifier: &str,
+        token: &str,
+        correlation: Correlation<'_>,
+    ) -> Result<Value, Refusal> {
         let unavailable = Refusal::new(OAuthError::TemporarilyUnavailable, DenialReason::IssuerUnavailable);
         let issuer = self.ready.load().get(identifier).cloned().ok_or(unavailable)?;
         let asked = async {
             let _turn = self.turns.acquire().await;
-            issuer.ask(token).await
+            issuer.ask(token, correlation.onward()).await
         };
         // Boxed: it is large, and part of every request's future.
         let said = match Box::pin(timeout(TIMEOUT, asked)).await {
@@ -213,7 +219,7 @@ impl Issuers {
 }
 
 impl Issuer {
-    async fn ask(&self, token: &str) -> Result<Value, String> {
+    async fn ask(&self, token: &str, headers: HeaderMap) -> Result<Value, String> {
         let form = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("token", token), ("token_type_hint", "access_token")])
             .finish();
@@ -223,7 +229,9 @@ impl Issuer {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.as_str());
         }
-        let request = request.body(Full::from(form)).map_err(|_| "its introspection endpoint is no URL".to_owned())?;
+        let mut request =
+            request.body(Full::from(form)).map_err(|_| "its introspection endpoint is no URL".to_owned())?;
+        request.headers_mut().extend(headers);
         let answer = self.http.request(request).await.map_err(|error| chain(&error))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;

@@ -107,7 +107,7 @@ impl Buckets {
 }
 
 /// What one customer of a network has: an IPv4 address, or the /64 of an IPv6 address.
-fn network(address: IpAddr) -> u128 {
+pub(super) fn network(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => u128::from(u32::from(address)),
         IpAddr::V6(address) => u128::from(address) >> 64 << 64,

@@ -13,7 +13,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -22,8 +21,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::http;
-use super::metrics::Handshake;
+use super::metrics::{Handshake, Limit};
 use super::peers::{ClientCertificates, Peer, PeerCertificate};
+use super::places::Places;
 use super::state::State;
 
 /// How long a handshake may take.
@@ -44,7 +44,7 @@ pub(super) struct Listener {
     listener: TcpListener,
     acceptor: TlsAcceptor,
     state: Arc<State>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     drain: Duration,
 }
 
@@ -72,7 +72,7 @@ impl Listener {
         tls.session_storage = ServerSessionMemoryCache::new(SESSIONS);
         tls.send_tls13_tickets = 1;
         let acceptor = TlsAcceptor::from(Arc::new(tls));
-        Ok(Self { listener, acceptor, state, places: Arc::new(Semaphore::new(connections)), drain })
+        Ok(Self { listener, acceptor, state, places: Arc::new(Places::new(connections)), drain })
     }
 
     /// Serves until told to stop; then no further connection is taken, and requests that are there are answered.
@@ -87,10 +87,11 @@ impl Listener {
         }
     }
 
-    /// Takes one connection after the other, while there is room. Who does not fit in waits in the kernel's queue.
+    /// Takes one connection after the other, while there is room. Who does not fit in waits in the kernel's queue; what
+    /// an address has beyond its share is closed.
     async fn accept(self, connections: &TaskTracker, stop: &CancellationToken, end: &CancellationToken) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            let Ok(place) = self.places.free().await else { return };
             let (stream, address) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -98,6 +99,10 @@ impl Listener {
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
+            };
+            let Some(place) = self.places.take(place, address.ip()) else {
+                self.state.metrics.limited(Limit::Connections);
+                continue;
             };
             let (acceptor, state) = (self.acceptor.clone(), Arc::clone(&self.state));
             let (stop, end) = (stop.clone(), end.clone());

@@ -223,6 +223,7 @@ impl Metrics {
 pub(super) enum Limit {
     Client,
     Address,
+    Connections,
 }
 
 impl Limit {
@@ -230,6 +231,7 @@ impl Limit {
         match self {
             Self::Client => "client",
             Self::Address => "address",
+            Self::Connections => "connections",
         }
     }
 }

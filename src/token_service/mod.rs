@@ -11,7 +11,9 @@ mod answer;
 mod audit;
 mod authenticate;
 mod certificate;
+mod correlation;
 mod endpoints;
+mod events;
 mod graph;
 mod http;
 mod introspect;
@@ -22,6 +24,7 @@ mod listener;
 mod metrics;
 mod parameters;
 mod peers;
+mod places;
 mod reviews;
 mod revoke;
 mod state;
@@ -40,6 +43,7 @@ use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use ringfence_core::tokens::keys::KeySettings;
 use ringfence_core::world::NamespacedName;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +52,7 @@ use tracing::info;
 use crate::controller::{Now, Reach, Repeats};
 use endpoints::Endpoints;
 pub use endpoints::IssuerFault;
+use events::{Events, Publisher};
 use graph::Snapshot;
 use issuers::Issuers;
 use keys::Keeper;
@@ -112,6 +117,7 @@ pub struct TokenService {
     client: Client,
     settings: Settings,
     state: Arc<State>,
+    publisher: Publisher,
 }
 
 impl std::fmt::Debug for TokenService {
@@ -133,7 +139,10 @@ impl TokenService {
         let observed = metrics.clone();
         let store = Store::new(&settings.store, Arc::clone(&now), Box::new(move |seen| observed.stored(seen)))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let (events, publisher) = Events::new(settings.identity.clone());
         let state = State {
+            events,
+            large_bodies: Semaphore::new(http::LARGE_BODIES),
             issuers: Issuers::new(Arc::clone(&provider)),
             endpoints: Endpoints::new(&settings.issuer)?,
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
@@ -147,7 +156,7 @@ impl TokenService {
             store_repeats: Mutex::new(Repeats::default()),
             now,
         };
-        Ok(Self { client, settings, state: Arc::new(state) })
+        Ok(Self { client, settings, state: Arc::new(state), publisher })
     }
 
     /// What it measures.
@@ -166,7 +175,7 @@ impl TokenService {
     /// # Errors
     /// When the address can't be bound.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
-        let Self { client, settings, state } = self;
+        let Self { client, settings, state, publisher } = self;
         let NamespacedName { namespace, name } = &settings.identity;
         let address = settings.address;
         let listener = Listener::bind(address, settings.connections, settings.drain, Arc::clone(&state)).await;
@@ -185,6 +194,7 @@ impl TokenService {
             Watches::new(client.clone(), &settings.identity, settings.store_secret.as_deref(), Arc::clone(&state))
                 .run(closing.clone()),
         );
+        tasks.spawn(publisher.run(client.clone(), closing.clone()));
         tasks.spawn(Keeper::new(&client, namespace, name, settings.keys, Arc::clone(&state)).run(closing.clone()));
         tasks.spawn(listener.serve(closing));
         while let Some(ended) = tasks.join_next().await {

@@ -73,6 +73,10 @@ impl std::fmt::Debug for Parameters<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -96,6 +100,36 @@ mod tests {
         let many: Vec<String> = (0..65).map(|number| format!("p{number}=1")).collect();
         assert_eq!(Parameters::parse(many.join("&").as_bytes()).unwrap_err(), Malformed::TooMany);
         assert!(Parameters::parse(many[1..].join("&").as_bytes()).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_octets_are_read_in_one_way_or_in_none(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let Ok(parameters) = Parameters::parse(&body) else { return Ok(()) };
+            let names: HashSet<_> = parameters.0.iter().map(|(name, _)| name).collect();
+            prop_assert!(names.len() == parameters.0.len() && names.len() <= MOST);
+            for (name, value) in &parameters.0 {
+                prop_assert_eq!(parameters.get(name), Some(&**value).filter(|value| !value.is_empty()));
+            }
+            let read: Vec<_> = form_urlencoded::parse(&body).collect();
+            prop_assert_eq!(read, parameters.0);
+        }
+
+        #[test]
+        fn a_form_is_read_as_it_was_written_and_any_parameter_twice_spoils_it(
+            written in proptest::collection::btree_map("[^\u{fffd}]{1,12}", "[^\u{fffd}]{0,40}", 1..20),
+            twice in any::<prop::sample::Index>(),
+            value in "[a-z]{0,4}",
+        ) {
+            let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&written).finish();
+            let parameters = Parameters::parse(body.as_bytes()).unwrap();
+            for (name, value) in &written {
+                prop_assert_eq!(parameters.get(name), Some(&**value).filter(|value| !value.is_empty()));
+            }
+            let names: Vec<&String> = written.keys().collect();
+            let body = form_urlencoded::Serializer::new(body).append_pair(names[twice.index(names.len())], &value).finish();
+            prop_assert_eq!(Parameters::parse(body.as_bytes()).unwrap_err(), Malformed::Duplicate);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use ringfence_core::pki::{Certificate, SpiffeId, spiffe_id};
+use ringfence_core::pki::{Certificate, PeerUsage, SpiffeId, spiffe_id};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -81,7 +81,7 @@ fn verify(
     let certificate = Certificate::from_der(leaf.as_ref()).map_err(|_| CertificateError::BadEncoding)?;
     let id = spiffe_id(&certificate).ok_or(CertificateError::ApplicationVerificationFailure)?;
     let anchors = snapshot.anchors(&id).ok_or(CertificateError::UnknownIssuer)?;
-    Ok(anchors.verify_client(leaf, intermediates, now).map_err(|error| match error {
+    Ok(anchors.verify(leaf, intermediates, now, PeerUsage::Client).map_err(|error| match error {
         webpki::Error::CertExpired { .. } => CertificateError::Expired,
         webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
         webpki::Error::CertRevoked => CertificateError::Revoked,

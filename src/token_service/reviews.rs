@@ -6,7 +6,7 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use ringfence_core::jwt::MAX_TOKEN_LENGTH;
-use ringfence_core::tokens::{DenialReason, OAuthError};
+use ringfence_core::tokens::{DenialReason, OAuthError, is_only_for};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
@@ -48,6 +48,10 @@ impl Reviews {
     pub(super) async fn service_account(&self, token: &str) -> Result<ServiceAccount, Refusal> {
         if token.len() > MAX_TOKEN_LENGTH {
             return Err(Refusal::new(OAuthError::InvalidClient, DenialReason::TooLarge));
+        }
+        // The API server says whether ours is among its audiences. One that is for others too could be used by them.
+        if !is_only_for(token, &self.audience) {
+            return Err(Refusal::new(OAuthError::InvalidClient, DenialReason::WrongAudience));
         }
         let spec = TokenReviewSpec { audiences: Some(vec![self.audience.clone()]), token: Some(token.to_owned()) };
         let review = TokenReview { spec, ..TokenReview::default() };

@@ -6,11 +6,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use ringfence_core::tokens::{DenialReason, OAuthError, OwnToken};
 use rustls::crypto::CryptoProvider;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::answer::Refusal;
 use super::certificate::ServerCertificate;
 use super::endpoints::Endpoints;
+use super::events::Events;
 use super::graph::Snapshot;
 use super::issuers::Issuers;
 use super::keys::Keys;
@@ -38,6 +40,9 @@ pub(super) struct State {
     pub(super) store_repeats: Mutex<Repeats>,
     pub(super) reviews: Reviews,
     pub(super) issuers: Issuers,
+    /// Room for the bodies that are larger than most.
+    pub(super) large_bodies: Semaphore,
+    pub(super) events: Events,
     pub(super) now: Now,
 }
 
@@ -64,12 +69,12 @@ impl State {
         self.keys.load_full().ok_or(missing)
     }
 
-    /// Lets a token pass that was not revoked and, if it is for one use, was not used: then it is used up. What the store
-    /// can't be asked about does not pass.
+    /// Lets a token pass that was not revoked and, if that is for one use, was not used in this way: then it is used up. What
+    /// the store can't be asked about does not pass.
     ///
     /// # Errors
     /// `invalid_grant`, or `temporarily_unavailable` without an answer of the store.
-    pub(super) async fn spend(&self, token: &OwnToken, once: bool) -> Result<(), Refusal> {
+    pub(super) async fn spend(&self, token: &OwnToken, once: Option<Once<'_>>) -> Result<(), Refusal> {
         let invalid_grant = |reason| Refusal::new(OAuthError::InvalidGrant, reason);
         let jti = token.claims.jti.as_str();
         match self.store.is_revoked(&[jti]).await {
@@ -77,10 +82,8 @@ impl State {
             Ok(true) => return Err(invalid_grant(DenialReason::Revoked)),
             Err(error) => return Err(self.store_failed(&error)),
         }
-        if !once {
-            return Ok(());
-        }
-        match self.store.consume(Once::Token { jti }, self.until(token)).await {
+        let Some(once) = once else { return Ok(()) };
+        match self.store.consume(once, self.until(token)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(invalid_grant(DenialReason::Replayed)),
             Err(error) => Err(self.store_failed(&error)),

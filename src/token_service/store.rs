@@ -55,6 +55,8 @@ pub enum Once<'a> {
     Assertion { client: &'a str, jti: &'a str },
     /// A one-time token of ours.
     Token { jti: &'a str },
+    /// The exchange of a one-time token of ours for one for this callee, by its SPIFFE ID.
+    Exchange { jti: &'a str, callee: &'a str },
 }
 
 /// How the store is reached.
@@ -168,6 +170,7 @@ impl Store {
         let key = match once {
             Once::Assertion { client, jti } => key("assertion", &[client, jti]),
             Once::Token { jti } => key("token", &[jti]),
+            Once::Exchange { jti, callee } => key("exchange", &[jti, callee]),
         };
         self.observed(Operation::Consume, async |call| self.create(&key, &[], until, call).await).await
     }

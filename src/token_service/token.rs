@@ -2,10 +2,11 @@
 
 use http::StatusCode;
 use ringfence_core::api::TokenFormat;
+use ringfence_core::jwt::MAX_TOKEN_LENGTH;
 use ringfence_core::tokens::{
-    Client, DenialReason, ForeignIssuer, Issuance, MAX_TOKEN_LENGTH, Minting, OAuthError, ServiceClient, Subject,
-    TokenKind, TokenRequest, Transaction, client_credentials, exchange, foreign_issuer_of, read_foreign_introspection,
-    verify_foreign,
+    Client, DenialReason, ForeignIssuer, Issuance, Minting, OAuthError, ServiceClient, Subject, TokenKind,
+    TokenRequest, Transaction, client_credentials, exchange, foreign_issuer_of, may_be_shown,
+    read_foreign_introspection, verify_foreign,
 };
 use serde::Serialize;
 
@@ -15,6 +16,7 @@ use super::http::Asked;
 use super::keys::Keys;
 use super::parameters::Parameters;
 use super::state::State;
+use super::store::Once;
 
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -60,18 +62,26 @@ pub(super) async fn answer(state: &State, asked: &Asked<'_>, client: &Client) ->
     };
     let keys = state.keys()?;
     let (request, type_) = (request(parameters)?, requested_type(parameters)?);
-    let issuance = Issuance { issuer: state.endpoints.issuer(), now: asked.now, entropy: random() };
-    let graph = &asked.snapshot.graph;
+    let entropy = random();
     let minting = match grant {
-        Grant::ClientCredentials => client_credentials(graph, client, &request, &issuance)?,
+        Grant::ClientCredentials => {
+            client_credentials(&state.snapshot.load().graph, client, &request, &issuance(state, entropy))?
+        }
         Grant::Exchange => {
             let subject = subject(state, &keys, asked, client).await?;
-            let minting = exchange(graph, client, &subject, &request, &issuance)?;
-            // A token for one call was used up when its callee introspected it; the calls that follow from it are its own.
-            if let Subject::Own(token) = &subject {
-                state.spend(token, false).await?;
+            let decide =
+                || exchange(&state.snapshot.load().graph, client, &subject, &request, &issuance(state, entropy));
+            let minting = decide()?;
+            match &subject {
+                Subject::Own(token) => {
+                    let (jti, callee) = (token.claims.jti.as_str(), minting.callee.as_str());
+                    let once = (token.kind == TokenKind::Transaction).then_some(Once::Exchange { jti, callee });
+                    state.spend(token, once).await?;
+                    // While the store was asked, the edge may have been closed.
+                    decide()?
+                }
+                Subject::Foreign(_) => minting,
             }
-            minting
         }
     };
     if type_ == JWT && minting.format != TokenFormat::Jwt {
@@ -90,6 +100,11 @@ pub(super) async fn answer(state: &State, asked: &Asked<'_>, client: &Client) ->
         scope: (!scope.is_empty()).then(|| scope.to_string()),
     };
     Ok(answer::private(StatusCode::OK, &issued))
+}
+
+/// What is decided with comes from now, and not from before something that was waited for.
+fn issuance(state: &State, entropy: [u8; 16]) -> Issuance<'_> {
+    Issuance { issuer: state.endpoints.issuer(), now: (state.now)(), entropy }
 }
 
 /// What is asked for, whoever asks.
@@ -148,8 +163,9 @@ async fn subject(state: &State, keys: &Keys, asked: &Asked<'_>, client: &Client)
         Ok(own) => own,
         // It is nobody's whose keys are known: the one issuer that can be meant is asked, if there is one.
         Err(reason) => {
-            let issuer = asked_issuer(state, asked, service).ok_or(invalid_grant(reason))?;
-            let response = state.issuers.introspect(&issuer.issuer.issuer, token).await?;
+            let issuer = asked_issuer(state, asked, service).filter(|issuer| may_be_shown(issuer, token));
+            let issuer = issuer.ok_or(invalid_grant(reason))?;
+            let response = state.issuers.introspect(&issuer.issuer.issuer, token, asked.correlation).await?;
             return Ok(Subject::Foreign(read_foreign_introspection(issuer, known, &response, asked.now)?));
         }
     };

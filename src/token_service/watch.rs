@@ -137,6 +137,9 @@ impl Watches {
                 true
             }
             Seen::Trust(object) => {
+                if let Some(object) = &object {
+                    self.state.events.learn_uid(object);
+                }
                 self.follow_issuers(object.as_deref());
                 false
             }
@@ -186,6 +189,9 @@ impl Watches {
             let (clients, watch) = abortable(clients);
             self.streams.push(clients.boxed());
             self.clients.insert(secret_name, watch);
+        }
+        for client in self.folding.new_ambiguous_clients() {
+            warn!(client, "several Secrets register a client of this id, which is nobody's: leave it in one of them");
         }
         let (documents, registrations) = self.folding.refused();
         self.state.metrics.graph(self.folding.graph().namespaces().count(), documents, registrations);

@@ -129,6 +129,7 @@ fn it_reads_its_own_secrets_and_writes_its_own_keys() {
          "resourceNames": ["shop-clients", "token-service-keys", "token-service-tls"], "verbs": ["list", "watch"]},
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["token-service-keys"], "verbs": ["update"]},
         {"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["create"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
     ]);
     assert_eq!(json!(role.rules), rules);
     let roles = of_kind::<ClusterRole>(&documents);

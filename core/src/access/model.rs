@@ -16,7 +16,8 @@ use issuers::{Issuer, Token};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-pub(crate) use random::{models, sources};
+pub(crate) use issuers::{CLIENT, CLIENTS_SECRET};
+pub(crate) use random::{models, sources, token_models};
 
 use super::reference::{End, Labels};
 use crate::world::{NamespacedName, Settings, TokenService};

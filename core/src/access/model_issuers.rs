@@ -4,6 +4,10 @@ use super::*;
 
 /// Port of the token service.
 pub(crate) const TOKEN_PORT: u16 = 4;
+/// Name of the Secret that registers the clients of all domains that have some.
+pub(crate) const CLIENTS_SECRET: &str = "clients";
+/// The one client in it.
+pub(crate) const CLIENT: &str = "web";
 /// Port of the issuers of others.
 const ISSUER_PORT: u16 = 5;
 
@@ -101,6 +105,56 @@ impl Model {
         can_be_checked && can_be_had && (!introspected || self.lists(&policy.namespace, callee, url))
     }
 
+    /// Who can get a token of the built-in issuer, and for whom: SPIFFE IDs, and [`CLIENT`] for the client outside that all
+    /// domains with clients register, from all of their addresses.
+    pub(crate) fn tokens(&self) -> BTreeSet<(String, String)> {
+        let mut tokens = BTreeSet::new();
+        for policy in self.policies.iter().filter(|policy| !policy.draft) {
+            let (To::Identity(callee, _), Some((_, Some(Token::Issuer { name, .. })))) =
+                (&policy.to, policy.authentication)
+            else {
+                continue;
+            };
+            let Some(domain) = self.domain_of(&policy.namespace) else { continue };
+            let meant = name.map_or(self.domains[domain].issuers.first(), |name| self.issuer(domain, name));
+            let Some(Issuer { kind: Kind::BuiltIn { clients, .. }, .. }) = meant else { continue };
+            for source in policy.from.iter().filter(|source| self.accepts(policy, source).is_some()) {
+                let mut callers: Vec<String> = self
+                    .identities()
+                    .filter(|(namespace, name)| self.lists(namespace, name, "built-in"))
+                    .filter(|(namespace, name)| match source {
+                        From::Identity(of, is) => (of, is) == (namespace, name),
+                        From::Domain(domain) => self.domain_of(namespace) == Some(*domain),
+                        _ => false,
+                    })
+                    .map(|(namespace, name)| self.spiffe_id(&namespace, name))
+                    .collect();
+                let covers = |range: &str| {
+                    let range: IpNet = range.parse().unwrap();
+                    let within = |client: &IpNet| range.prefix_len() == 0 || range.contains(client);
+                    clients.iter().all(|client| within(&client.parse().unwrap()))
+                };
+                let is_outside = match source {
+                    From::Anywhere => true,
+                    From::Cidr(cidr) => covers(cidr),
+                    _ => false,
+                };
+                callers.extend((is_outside && !clients.is_empty()).then(|| CLIENT.to_owned()));
+                tokens.extend(callers.into_iter().map(|caller| (caller, self.spiffe_id(&policy.namespace, callee))));
+            }
+        }
+        tokens
+    }
+
+    pub(super) fn identities(&self) -> impl Iterator<Item = (String, &'static str)> {
+        self.namespaces().into_iter().flat_map(|namespace| IDENTITIES.map(|name| (namespace.clone(), name)))
+    }
+
+    fn spiffe_id(&self, namespace: &str, name: &str) -> String {
+        let domain = self.domain_of(namespace).unwrap();
+        format!("spiffe://d{domain}/ns/{namespace}/sa/{name}")
+    }
+
     /// Whether the way from one to the other is open without a policy: on the side of the one who goes out, or of the one
     /// who is called.
     pub(super) fn is_implied(
@@ -156,13 +210,17 @@ impl Model {
 }
 
 impl Issuer {
+    pub(super) fn is_built_in(&self) -> bool {
+        matches!(self.kind, Kind::BuiltIn { .. })
+    }
+
     pub(super) fn object(&self) -> Value {
         let mut object = json!({"name": self.name});
         match &self.kind {
             Kind::BuiltIn { opaque, clients } => {
                 object["builtIn"] = json!({"tokenFormat": if *opaque { "Opaque" } else { "Jwt" }});
                 if !clients.is_empty() {
-                    object["builtIn"]["clients"] = json!({"secretName": "clients", "cidrs": clients});
+                    object["builtIn"]["clients"] = json!({"secretName": CLIENTS_SECRET, "cidrs": clients});
                 }
             }
             Kind::Outside { url, endpoint } => {
@@ -193,14 +251,18 @@ impl Token {
     }
 }
 
+fn cidr() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&["203.0.113.0/24", "10.0.0.0/8", "10.244.0.0/16", "192.0.2.0/24", "0.0.0.0/0"][..])
+}
+
+pub(super) fn built_in() -> impl Strategy<Value = Issuer> {
+    (prop::bool::weighted(0.2), prop::collection::btree_set(cidr(), 0..2)).prop_map(|(opaque, clients)| Issuer {
+        name: "sts",
+        kind: Kind::BuiltIn { opaque, clients: clients.into_iter().collect() },
+    })
+}
+
 pub(super) fn issuers() -> impl Strategy<Value = Vec<Issuer>> {
-    let cidr =
-        || prop::sample::select(&["203.0.113.0/24", "10.0.0.0/8", "10.244.0.0/16", "192.0.2.0/24", "0.0.0.0/0"][..]);
-    let built_in =
-        (prop::bool::weighted(0.2), prop::collection::btree_set(cidr(), 0..2)).prop_map(|(opaque, clients)| Issuer {
-            name: "sts",
-            kind: Kind::BuiltIn { opaque, clients: clients.into_iter().collect() },
-        });
     let endpoint = prop_oneof![
         prop::sample::select(&["out-a", "out-b", "d0a"][..]).prop_map(|name| Endpoint::Pods(name.to_owned())),
         cidr().prop_map(Endpoint::Cidr),
@@ -210,7 +272,7 @@ pub(super) fn issuers() -> impl Strategy<Value = Vec<Issuer>> {
         prop::option::weighted(0.8, endpoint),
     )
         .prop_map(|(url, endpoint)| Issuer { name: "login", kind: Kind::Outside { url, endpoint } });
-    (prop::option::weighted(0.8, built_in), prop::option::weighted(0.3, outside))
+    (prop::option::weighted(0.8, built_in()), prop::option::weighted(0.3, outside))
         .prop_map(|(built_in, outside)| built_in.into_iter().chain(outside).collect())
 }
 

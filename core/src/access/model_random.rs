@@ -1,6 +1,6 @@
 //! Random models.
 
-use super::issuers::{issuers, tokens};
+use super::issuers::{built_in, issuers, tokens};
 use super::*;
 
 /// Models of 2 to 4 domains.
@@ -31,6 +31,47 @@ pub(crate) fn models() -> impl Strategy<Value = Model> {
                 lists,
             })
     })
+}
+
+/// Models in which most of what is declared is about tokens of the built-in issuer.
+pub(crate) fn token_models() -> impl Strategy<Value = Model> {
+    let (often, seldom) = (|| prop::bool::weighted(0.8), || prop::bool::weighted(0.2));
+    let issuers = prop::collection::vec((prop::option::weighted(0.9, built_in()), often()), 4);
+    let policies = prop::collection::vec((often(), seldom(), any::<bool>(), seldom(), any::<bool>()), 8);
+    (models(), issuers, policies, prop::collection::vec(often(), 16)).prop_map(
+        |(mut model, issuers, policies, lists)| {
+            let all = Other::Domains((0..model.domains.len()).collect());
+            for (domain, (issuer, is_open)) in model.domains.iter_mut().zip(issuers) {
+                domain.issuers.retain(|issuer| !issuer.is_built_in());
+                domain.issuers.extend(issuer);
+                if is_open {
+                    domain
+                        .inbound
+                        .extend([all.clone(), Other::Anywhere].map(|other| Entry::open(other, vec!["IssuerJwt"])));
+                    domain.outbound.push(Entry { accepted: None, ..Entry::open(all.clone(), Vec::new()) });
+                }
+            }
+            for (policy, (by_token, mtls, introspected, one_time, outside)) in model.policies.iter_mut().zip(policies) {
+                if by_token && matches!(policy.to, To::Identity(..)) {
+                    let token = Token::Issuer { name: Some("sts"), introspected, one_time };
+                    policy.authentication = Some((mtls, Some(token)));
+                    policy.from.extend(outside.then_some(From::Anywhere));
+                }
+            }
+            let lists = model.identities().zip(lists).filter(|(_, lists)| *lists);
+            let lists: Vec<_> = lists.map(|((namespace, name), _)| (namespace, name, "sts")).collect();
+            model.lists.extend(lists);
+            model
+        },
+    )
+}
+
+impl Entry {
+    /// One for all ports and identities.
+    fn open(other: Other, accepted: Vec<&'static str>) -> Self {
+        let (ports, identities) = (Vec::new(), Vec::new());
+        Self { other, ports, identities, cluster_addresses: false, accepted: Some(accepted) }
+    }
 }
 
 fn namespace(count: usize) -> impl Strategy<Value = String> {

@@ -73,7 +73,8 @@ fn told(documents: &[Directory]) -> BTreeSet<(String, String, String)> {
 
 /// A client outside the cluster, from all of the domain's addresses.
 fn web() -> Client {
-    Client::Registered(RegisteredClient { id: "web".to_owned(), secret_name: "shop-clients".to_owned() })
+    let (id, secret_name) = ("web".to_owned(), "shop-clients".to_owned());
+    Client::Registered(RegisteredClient { id, secret_name, address: None })
 }
 
 /// Who gets a token for whom, by any of the callee's audiences: by what the documents tell, and nothing else.
@@ -88,7 +89,8 @@ fn obtainable(documents: &[Directory]) -> BTreeSet<(String, String)> {
     }
     let identities = || documents.iter().flat_map(|document| &document.identities);
     let services = identities().map(|identity| {
-        Client::Identity(ServiceClient { spiffe_id: identity.spiffe_id.parse().unwrap(), proof: ClientProof::Key })
+        let proof = ClientProof::Certificate { thumbprint: "thumbprint".to_owned() };
+        Client::Identity(ServiceClient { spiffe_id: identity.spiffe_id.parse().unwrap(), proof })
     });
     let issuance = Issuance { issuer: "https://tokens.example", now: now(), entropy: [0; 16] };
     let mut obtainable = BTreeSet::new();

@@ -24,6 +24,8 @@ mod trust;
 #[cfg(test)]
 mod directory_properties;
 #[cfg(test)]
+mod directory_random;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -46,6 +46,17 @@ pub fn unverified_issuer(assertion: &str) -> Option<String> {
     Unverified::parse(assertion).ok()?.unverified_claims::<Issuer>().ok().map(|claims| claims.iss)
 }
 
+/// Whether a JWT is meant for this audience and for nobody else, who could use it too. Nothing is verified.
+#[must_use]
+pub fn is_only_for(jwt: &str, audience: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Audience {
+        aud: Audiences,
+    }
+    let claims = Unverified::parse(jwt).and_then(|jwt| jwt.unverified_claims::<Audience>());
+    claims.is_ok_and(|claims| claims.aud.as_slice() == [audience])
+}
+
 /// Verifies the assertion of a service. `audiences` are the token endpoint's URL and the issuer's: whatever it is meant
 /// for must be one of them.
 ///
@@ -68,7 +79,7 @@ fn verified(
 ) -> Result<VerifiedAssertion, DenialReason> {
     let jwt = Unverified::parse(assertion)?;
     // Above all, what a service signs for its callees is none.
-    if !matches!(jwt.header.typ().as_deref(), None | Some("jwt" | "client-authentication+jwt")) {
+    if !matches!(jwt.typ().as_deref(), None | Some("jwt" | "client-authentication+jwt")) {
         return Err(DenialReason::WrongType);
     }
     let claimed: AssertionClaims = jwt.unverified_claims()?;

@@ -38,6 +38,19 @@ fn a_service_proves_itself_by_what_its_key_signs_for_the_token_service() {
 }
 
 #[test]
+fn a_jwt_is_only_for_one_audience_if_it_names_that_one_alone() {
+    let only = |aud: Value| is_only_for(&sign(&ORDER_KEY, None, &changed(&claims(), &json!({"aud": aud}))), ISSUER);
+    for aud in [json!(ISSUER), json!([ISSUER])] {
+        assert!(only(aud.clone()), "{aud}");
+    }
+    let others = [json!([ISSUER, "https://kubernetes.default.svc"]), json!(["https://kubernetes.default.svc", ISSUER])];
+    for aud in others.into_iter().chain([json!([ISSUER, ISSUER]), json!("order"), json!([]), json!(null), json!(1)]) {
+        assert!(!only(aud.clone()), "{aud}");
+    }
+    assert!(!is_only_for("", ISSUER) && !is_only_for("a.b.c", ISSUER));
+}
+
+#[test]
 fn what_an_assertion_must_say() {
     let cases = [
         ("another audience", json!({"aud": "order"}), WrongAudience),
@@ -75,7 +88,7 @@ fn nothing_else_that_a_service_or_we_sign_is_an_assertion() {
         assert_eq!(reason(verify(&sign(&ORDER_KEY, Some(typ), &claims()))), WrongType, "{typ}");
     }
     let minting =
-        crate::tokens::client_credentials(&shop(), &with_key(GATEWAY), &asking("order"), &issuance()).unwrap();
+        crate::tokens::client_credentials(&shop(), &with_certificate(GATEWAY), &asking("order"), &issuance()).unwrap();
     assert_eq!(reason(verify(&key_ring().mint(&minting).unwrap())), WrongType, "an access token");
 }
 

@@ -1,5 +1,7 @@
 //! Who asks the token service.
 
+use std::net::IpAddr;
+
 use crate::pki::SpiffeId;
 
 /// A client that has proved who it is.
@@ -41,6 +43,8 @@ pub struct RegisteredClient {
     pub id: String,
     /// Name of the Secret that registers it, by which its domains are told.
     pub secret_name: String,
+    /// Where it calls from, which each domain that it gets a token for must admit; none for one that does not call now.
+    pub address: Option<IpAddr>,
 }
 
 impl Client {

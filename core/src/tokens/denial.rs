@@ -121,6 +121,8 @@ denial_reasons! {
     UnknownClient,
     /// The client is suspended, gone, or no longer registered.
     ClientGone,
+    /// Several Secrets register a client of this id.
+    AmbiguousClient,
     /// The secret is not the registered one.
     WrongSecret,
     /// The request comes from an address that the registration does not name.
@@ -177,6 +179,8 @@ denial_reasons! {
     OneTimeOnly,
     /// The grant takes no one-time tokens.
     NotOneTime,
+    /// The grant demands a certificate, and the client showed none that its token could be bound to.
+    CertificateNeeded,
     /// The purpose or the context of a transaction is missing, too large, or not a JSON object.
     TransactionMalformed,
     /// Registered clients exchange no tokens.

@@ -10,7 +10,7 @@ fn token(graph: &TokenGraph, client: &Client, request: &TokenRequest) -> Subject
 }
 
 fn next(graph: &TokenGraph, client: &str, subject: &Subject, request: &TokenRequest) -> Result<Minting, Denial> {
-    exchange(graph, &with_key(client), subject, request, &issuance())
+    exchange(graph, &with_certificate(client), subject, request, &issuance())
 }
 
 fn login(graph: &TokenGraph, service: &str, changes: &Value) -> Result<ForeignSubject, Denial> {
@@ -32,6 +32,7 @@ fn each_hop_keeps_the_subject_and_adds_itself_to_the_chain() {
         json_of(&at_order.claims),
         json!({
             "iss": ISSUER, "sub": "web", "client_id": GATEWAY, "aud": "order", "scope": "customer",
+            "cnf": {"x5t#S256": format!("thumbprint of {GATEWAY}")},
             "iat": in_seconds(0), "exp": in_seconds(120), "jti": "AQEBAQEBAQEBAQEBAQEBAQ", "act": {"sub": GATEWAY},
         })
     );
@@ -49,8 +50,9 @@ fn each_hop_keeps_the_subject_and_adds_itself_to_the_chain() {
     assert_eq!(at_ledger.kind, TokenKind::Access);
     let at_ledger = json_of(&at_ledger.claims);
     assert_eq!(at_ledger["act"], json!({"sub": PAYMENT, "act": {"sub": ORDER, "act": {"sub": GATEWAY}}}));
-    assert_eq!(at_ledger["txn"], claims["txn"], "the transaction goes on");
-    assert_eq!((&at_ledger["purp"], &at_ledger["tctx"]), (&Value::Null, &Value::Null));
+    for claim in ["txn", "purp", "tctx"] {
+        assert_eq!(at_ledger[claim], claims[claim], "the transaction goes on: {claim}");
+    }
 }
 
 #[test]
@@ -183,6 +185,29 @@ fn a_chain_ends_after_sixteen_actors() {
     };
     assert_eq!(with(15).unwrap().claims.actors().count(), 16);
     assert_eq!(with(16).unwrap_err(), Denial::new(OAuthError::InvalidGrant, ChainTooLong));
+}
+
+#[test]
+fn a_transaction_is_the_same_beyond_a_hop_that_is_none() {
+    let mut settlement = settlement();
+    settlement["grants"].as_array_mut().unwrap().push(grant(
+        identity(LEDGER),
+        PAYMENT,
+        &[],
+        &json!({"oneTime": true, "validation": "Introspection"}),
+    ));
+    let graph = graph_of(&[storefront(), settlement]);
+    let first = token(&graph, &with_key(ORDER), &asking_once("payment"));
+    let plain = next(&graph, PAYMENT, &first, &asking("ledger")).unwrap();
+    assert_eq!(plain.kind, TokenKind::Access);
+    let transaction = Transaction::parse(Some("steal"), Some(r#"{"amount": "99999"}"#), None).unwrap();
+    let request = TokenRequest { transaction: Some(transaction), ..asking("payment") };
+    let last = next(&graph, LEDGER, &Subject::Own(Box::new(made(plain))), &request).unwrap();
+    let Subject::Own(first) = first else { unreachable!() };
+    let (before, after) = (json_of(&first.claims), json_of(&last.claims));
+    for claim in ["txn", "purp", "tctx"] {
+        assert_eq!(before[claim], after[claim], "{claim}");
+    }
 }
 
 #[test]

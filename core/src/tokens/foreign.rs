@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::keys::OPAQUE_PREFIX;
 use super::members::{ForeignIssuer, Service};
 use super::scopes::is_scope_token;
 use super::{Denial, DenialReason, OAuthError, ServiceClient, SubjectId, TokenGraph, unverified_issuer};
@@ -64,6 +67,21 @@ pub fn foreign_issuer_of<'a>(graph: &'a TokenGraph, client: &ServiceClient, toke
     graph.foreign_issuer(&client.spiffe_id, &unverified_issuer(token)?)
 }
 
+/// Whether an issuer may see a token that nobody is known to have made, to say what it is: whoever sees one that is
+/// another's could use it. So none that looks like ours is shown, and no JWT that names another issuer.
+#[must_use]
+pub fn may_be_shown(issuer: &ForeignIssuer, token: &str) -> bool {
+    let claimed = claimed_issuer(token);
+    !token.starts_with(OPAQUE_PREFIX) && claimed.is_none_or(|claimed| claimed == issuer.issuer.issuer)
+}
+
+/// The issuer that a JWT names, whatever its header says.
+fn claimed_issuer(token: &str) -> Option<String> {
+    let octets = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
+    let claims: Value = serde_json::from_slice(&octets).ok()?;
+    claims.get("iss")?.as_str().map(str::to_owned)
+}
+
 /// Verifies a JWT of another issuer.
 ///
 /// # Errors
@@ -77,7 +95,7 @@ pub fn verify_foreign(
     let verified = || {
         let jwt = Unverified::parse(token)?;
         // Above all, what a service signs itself is no token of an issuer.
-        if !matches!(jwt.header.typ().as_deref(), None | Some("jwt" | "at+jwt")) {
+        if !matches!(jwt.typ().as_deref(), None | Some("jwt" | "at+jwt")) {
             return Err(DenialReason::WrongType);
         }
         let keys = issuer.keys.as_ref().ok_or(DenialReason::IssuerKeysUnknown)?;

@@ -2,11 +2,12 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::api::SigningAlgorithm;
+use crate::api::{SigningAlgorithm, TokenFormat};
 use crate::jwt::testing::{SIGNING_ALGORITHMS, signing_key};
 use crate::tokens::Client;
 use crate::tokens::DenialReason::*;
 use crate::tokens::testing::*;
+use crate::tokens::{Minting, client_credentials};
 
 fn claims() -> Value {
     json!({"iss": LOGIN, "sub": "alice", "aud": GATEWAY, "exp": in_seconds(60), "scope": "openid customer"})
@@ -40,6 +41,30 @@ fn a_token_of_a_trusted_issuer_names_its_subject() {
         let Client::Identity(service) = with_key(GATEWAY) else { unreachable!() };
         assert_eq!(foreign_issuer_of(&shop(), &service, &token).unwrap().issuer.name, "login");
     }
+}
+
+#[test]
+fn an_issuer_is_shown_no_token_that_is_another_issuers() {
+    let graph = shop();
+    let login = graph.foreign_issuer(&spiffe_id(GATEWAY), LOGIN).unwrap();
+    let opaque = Minting { format: TokenFormat::Opaque, ..for_ledger(&graph) };
+    let ours = [opaque, Minting { format: TokenFormat::Jwt, ..for_ledger(&graph) }]
+        .map(|minting| key_ring().mint(&minting).unwrap());
+    let of = |issuer: &str| sign(&LOGIN_KEY, None, &changed(&claims(), &json!({"iss": issuer})));
+    let header = json!({"alg": "RS256", "crit": ["b64"], "b64": false});
+    let unusual = forged(&header, &json!({"iss": "https://kubernetes.default.svc"}), b"x");
+    let others = [of("https://kubernetes.default.svc"), of(ORDER), of(&format!("{LOGIN}/")), unusual];
+    for token in ours.iter().chain(&others).map(String::as_str).chain(["rt_", "rt_AAAA"]) {
+        assert!(!may_be_shown(login, token), "{token}");
+    }
+    let nameless = sign(&LOGIN_KEY, None, &changed(&claims(), &json!({"iss": null})));
+    for token in ["2YotnFZFEjr1zCsicMWpAA", "a.b.c", "", &of(LOGIN), &nameless] {
+        assert!(may_be_shown(login, token), "{token}");
+    }
+}
+
+fn for_ledger(graph: &TokenGraph) -> Minting {
+    client_credentials(graph, &with_key(ORDER), &asking("ledger"), &issuance()).unwrap()
 }
 
 #[test]
@@ -109,8 +134,7 @@ fn keys_of_all_algorithms_verify_and_each_by_its_own() {
         for other in keys.iter().filter(|other| other.kid() != key.kid()) {
             let header = json!({"alg": format!("{:?}", key.algorithm()), "kid": other.kid()});
             let signature = token.rsplit('.').next().unwrap();
-            let signature =
-                base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, signature).unwrap();
+            let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
             let denied = verify_with(&graph, &forged(&header, &claims(), &signature));
             assert!(matches!(reason(denied), WrongAlgorithm | WrongSignature));
         }

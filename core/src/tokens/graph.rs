@@ -1,6 +1,6 @@
 //! Who is there and who may call whom with a token of the built-in issuer, looked up without going through all of it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -115,15 +115,25 @@ impl TokenGraph {
     /// The registration of a client; none as soon as no domain names its Secret.
     #[must_use]
     pub fn registration(&self, client: &RegisteredClient) -> Option<&Registration> {
-        self.secrets.0.get(&client.secret_name)?;
-        self.clients.get(&client.secret_name)?.get(&client.id)
+        let (secret_name, registration) = self.only_registration(&client.id).ok()?;
+        (secret_name == client.secret_name).then_some(registration)
     }
 
-    /// The registered clients with this id; those of different Secrets are different clients.
-    pub fn registered(&self, id: &str) -> impl Iterator<Item = RegisteredClient> {
-        let clients =
-            self.clients.iter().filter(move |(name, ids)| self.secrets.0.contains_key(*name) && ids.contains_key(id));
-        clients.map(move |(name, _)| RegisteredClient { id: id.to_owned(), secret_name: name.clone() })
+    /// The registered client with this id, wherever it calls from.
+    #[must_use]
+    pub fn registered(&self, id: &str) -> Option<RegisteredClient> {
+        let (secret_name, _) = self.only_registration(id).ok()?;
+        Some(RegisteredClient { id: id.to_owned(), secret_name: secret_name.to_owned(), address: None })
+    }
+
+    /// The ids that several Secrets register. They are nobody's: a token names its client by the id alone.
+    #[must_use]
+    pub fn ambiguous_clients(&self) -> BTreeSet<&str> {
+        let (mut known, mut twice) = (HashSet::new(), BTreeSet::new());
+        for (_, ids) in self.registering() {
+            twice.extend(ids.keys().map(String::as_str).filter(|id| !known.insert(*id)));
+        }
+        twice
     }
 
     /// Authenticates a client outside the cluster by its secret and the address that it calls from.
@@ -132,22 +142,34 @@ impl TokenGraph {
     /// `invalid_client`.
     pub fn authenticate_registered(&self, id: &str, secret: &str, address: IpAddr) -> Result<Client, Denial> {
         let denial = |reason| Denial::new(OAuthError::InvalidClient, reason);
-        let mut known = false;
-        for client in self.registered(id) {
-            let Some(registration) = self.registration(&client) else { continue };
-            known = true;
-            if registration.verify(secret) {
-                let mut ranges = self.client_ranges(&client.secret_name);
-                let admitted = ranges.any(|ranges| registration.admits(address, ranges));
-                drop(ranges);
-                return if admitted {
-                    Ok(Client::Registered(client))
-                } else {
-                    Err(denial(DenialReason::AddressNotRegistered))
-                };
-            }
+        let (secret_name, registration) = self.only_registration(id).map_err(denial)?;
+        if !registration.verify(secret) {
+            return Err(denial(DenialReason::WrongSecret));
         }
-        Err(denial(if known { DenialReason::WrongSecret } else { DenialReason::UnknownClient }))
+        if !self.client_ranges(secret_name).any(|ranges| registration.admits(address, ranges)) {
+            return Err(denial(DenialReason::AddressNotRegistered));
+        }
+        let (id, secret_name) = (id.to_owned(), secret_name.to_owned());
+        Ok(Client::Registered(RegisteredClient { id, secret_name, address: Some(address) }))
+    }
+
+    /// The one registration of an id, with the name of its Secret.
+    fn only_registration(&self, id: &str) -> Result<(&str, &Registration), DenialReason> {
+        let mut found = self.registering().filter_map(|(name, ids)| Some((name, ids.get(id)?)));
+        let first = found.next().ok_or(DenialReason::UnknownClient)?;
+        found.next().map_or(Ok(first), |_| Err(DenialReason::AmbiguousClient))
+    }
+
+    /// The Secrets that register clients, by name.
+    fn registering(&self) -> impl Iterator<Item = (&str, &HashMap<String, Registration>)> {
+        let named = self.clients.iter().filter(|(name, _)| self.secrets.0.contains_key(*name));
+        named.map(|(name, ids)| (name.as_str(), &**ids))
+    }
+
+    /// Whether a grant names this audience.
+    #[must_use]
+    pub fn is_audience(&self, name: &str) -> bool {
+        self.audiences.0.contains_key(name)
     }
 
     /// The grants in force by which the client may ask for this audience, each with its callee.

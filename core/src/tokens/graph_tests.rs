@@ -10,7 +10,7 @@ fn parse(document: &Value) -> Result<Directory, DirectoryError> {
 }
 
 fn may_call(graph: &TokenGraph, caller: &str, audience: &str) -> bool {
-    client_credentials(graph, &with_key(caller), &asking(audience), &issuance()).is_ok()
+    client_credentials(graph, &with_certificate(caller), &asking(audience), &issuance()).is_ok()
 }
 
 #[test]

@@ -66,8 +66,7 @@ pub fn may_revoke(graph: &TokenGraph, asking: &Client, token: &OwnToken) -> bool
     is_holder(graph, asking, &token.claims)
 }
 
-/// Whether a token was issued to this client. A registered client is known by its id within its domains alone, so that its
-/// token must be for one of these.
+/// Whether a token was issued to this client. One that is registered must still be admitted where the token is for.
 fn is_holder(graph: &TokenGraph, asking: &Client, claims: &Claims) -> bool {
     claims.client_id == asking.id()
         && match asking {
@@ -97,11 +96,8 @@ pub(super) fn in_force<'a>(
     if !chain_is_there(graph, claims) {
         return Err(DenialReason::ActorGone);
     }
-    let clients = clients(graph, &claims.client_id);
-    if clients.is_empty() {
-        return Err(DenialReason::ClientGone);
-    }
-    let admitted: Vec<_> = clients.iter().flat_map(|client| admitting(graph, client, token)).collect();
+    let client = client(graph, &claims.client_id).ok_or(DenialReason::ClientGone)?;
+    let admitted = admitting(graph, &client, token);
     if admitted.is_empty() { Err(DenialReason::NoGrant) } else { Ok(admitted) }
 }
 
@@ -122,6 +118,7 @@ fn admitting<'a>(graph: &'a TokenGraph, client: &Client, token: &OwnToken) -> Ve
         grant.one_time == (token.kind == TokenKind::Transaction)
             && grant.scopes.is_subset(claims.scope.as_set())
             && claims.scope.as_set().iter().all(allowed)
+            && (!grant.mtls || claims.cnf.is_some())
             && claims.exp - claims.iat <= lifetime(granted)
     });
     granted
@@ -136,19 +133,17 @@ fn chain_is_there(graph: &TokenGraph, claims: &Claims) -> bool {
             first.parse().is_ok_and(|first| graph.foreign_issuer(&first, &subject.iss).is_some())
         }
         (Some(_), None) => false,
-        (None, _) => is_service(&claims.sub) || graph.registered(&claims.sub).next().is_some(),
+        (None, _) => is_service(&claims.sub) || graph.registered(&claims.sub).is_some(),
     };
     subject && claims.actors().all(is_service)
 }
 
-/// The clients that an id may stand for.
-fn clients(graph: &TokenGraph, client_id: &str) -> Vec<Client> {
+/// The client that an id stands for.
+fn client(graph: &TokenGraph, client_id: &str) -> Option<Client> {
     match client_id.parse() {
-        Ok(spiffe_id) if is_client(graph, &spiffe_id) => {
-            vec![Client::Identity(ServiceClient { spiffe_id, proof: ClientProof::Key })]
-        }
-        Ok(_) => Vec::new(),
-        Err(_) => graph.registered(client_id).map(Client::Registered).collect(),
+        Ok(spiffe_id) => is_client(graph, &spiffe_id)
+            .then_some(Client::Identity(ServiceClient { spiffe_id, proof: ClientProof::Key })),
+        Err(_) => graph.registered(client_id).map(Client::Registered),
     }
 }
 

@@ -23,7 +23,7 @@ fn usage(introspected: &Introspected) -> Result<Usage, DenialReason> {
 #[test]
 fn audience_and_holder_learn_all_and_a_stranger_nothing() {
     let graph = shop();
-    let access = token(&with_key(GATEWAY), &asking("order"));
+    let access = token(&with_certificate(GATEWAY), &asking("order"));
     for asking in [with_key(ORDER), with_certificate(GATEWAY)] {
         let Introspected::Active { response, usage } = ask(&graph, &asking, &access) else { panic!("{asking:?}") };
         assert_eq!((*response, usage), (IntrospectionResponse::active(access.claims.clone()), Usage::Many));
@@ -49,7 +49,7 @@ fn a_one_time_token_is_used_up_by_its_audience_alone() {
 
 #[test]
 fn a_token_holds_only_while_the_graph_says_so() {
-    let access = token(&with_key(GATEWAY), &asking("order"));
+    let access = token(&with_certificate(GATEWAY), &asking("order"));
     let after = |change: &dyn Fn(&mut serde_json::Value)| {
         let mut storefront = storefront();
         change(&mut storefront);
@@ -88,7 +88,7 @@ fn a_registered_clients_token_holds_only_while_it_is_registered() {
 #[test]
 fn times_and_issuer_count_by_themselves() {
     let graph = shop();
-    let access = token(&with_key(GATEWAY), &asking("order"));
+    let access = token(&with_certificate(GATEWAY), &asking("order"));
     let at = |seconds| {
         let now = Timestamp::from_second(in_seconds(seconds)).unwrap();
         usage(&introspect(&graph, &with_key(ORDER), &access, ISSUER, now))
@@ -102,7 +102,7 @@ fn times_and_issuer_count_by_themselves() {
 #[test]
 fn only_the_holder_may_revoke() {
     let graph = shop();
-    let access = token(&with_key(GATEWAY), &asking("order"));
+    let access = token(&with_certificate(GATEWAY), &asking("order"));
     assert!(may_revoke(&graph, &with_certificate(GATEWAY), &access));
     for other in [with_key(ORDER), with_key(PAYMENT), web()] {
         assert!(!may_revoke(&graph, &other, &access), "{other:?}");
@@ -111,18 +111,32 @@ fn only_the_holder_may_revoke() {
     assert!(may_revoke(&graph, &web(), &of_web) && !may_revoke(&graph, &with_key(GATEWAY), &of_web));
 }
 
-/// Two domains may each have a client of the same id.
 #[test]
-fn a_client_of_the_same_id_in_another_domain_is_a_stranger() {
+fn an_unbound_token_does_not_hold_once_a_certificate_is_demanded() {
+    let mut storefront = storefront();
+    storefront["grants"][1]["mtls"] = json!(false);
+    let unbound = client_credentials(&graph_of(&[storefront]), &with_key(GATEWAY), &asking("order"), &issuance());
+    let unbound = made(unbound.unwrap());
+    assert_eq!(usage(&ask(&shop(), &with_key(ORDER), &unbound)), Err(NoGrant));
+    let bound = token(&with_certificate(GATEWAY), &asking("order"));
+    assert_eq!(usage(&ask(&shop(), &with_key(ORDER), &bound)), Ok(Usage::Many));
+}
+
+/// Two domains may each register a client, and its tokens name it by its id alone.
+#[test]
+fn an_id_that_two_secrets_register_is_nobodys() {
     let mut settlement = settlement();
     settlement["domain"]["clients"] = json!({"secretName": "bank-clients", "cidrs": ["203.0.113.0/24"]});
     let mut graph = graph_of(&[storefront(), settlement]);
-    graph.replace_clients("bank-clients", Some(&shop_clients()));
-    let namesake = Client::Registered(crate::tokens::RegisteredClient {
-        id: "web".to_owned(),
-        secret_name: "bank-clients".to_owned(),
-    });
     let of_web = token(&web(), &asking("gateway"));
-    assert_eq!(usage(&ask(&graph, &namesake, &of_web)), Err(NotForThisClient));
-    assert!(!may_revoke(&graph, &namesake, &of_web) && may_revoke(&graph, &web(), &of_web));
+    let authenticate =
+        |graph: &TokenGraph| graph.authenticate_registered("web", &web_secret(), "203.0.113.7".parse().unwrap());
+    assert!(authenticate(&graph).is_ok() && graph.ambiguous_clients().is_empty());
+    graph.replace_clients("bank-clients", Some(&shop_clients()));
+    assert_eq!(graph.ambiguous_clients(), ["web"].into());
+    assert_eq!(reason(authenticate(&graph)), AmbiguousClient);
+    assert_eq!(usage(&ask(&graph, &with_key(GATEWAY), &of_web)), Err(ActorGone));
+    assert!(!may_revoke(&graph, &registered("web", "bank-clients", None), &of_web));
+    graph.replace_clients("bank-clients", None);
+    assert_eq!(usage(&ask(&graph, &with_key(GATEWAY), &of_web)), Ok(Usage::Many));
 }

@@ -183,8 +183,8 @@ impl Members {
         named.chain(members).filter_map(|place| self.granted(*place)).collect()
     }
 
-    /// The grants that let a registered client call someone of this audience: only if the domain registers it, and all of
-    /// its addresses may call.
+    /// The grants that let a registered client call someone of this audience: only if the domain registers it and admits
+    /// the address that it calls from, and all of its addresses may call.
     pub(super) fn granted_to_registered(
         &self,
         audience: &str,
@@ -192,7 +192,8 @@ impl Members {
         registration: &Registration,
     ) -> Vec<Granted<'_>> {
         let registered = self.domain.clients.as_ref().is_some_and(|clients| clients.secret_name == client.secret_name);
-        let Some(callers) = self.callers.get(audience).filter(|_| registered) else { return Vec::new() };
+        let admitted = client.address.is_none_or(|address| registration.admits(address, &self.ranges));
+        let Some(callers) = self.callers.get(audience).filter(|_| registered && admitted) else { return Vec::new() };
         let addresses: Vec<IpNet> = if registration.cidrs.is_empty() {
             self.ranges.clone()
         } else {

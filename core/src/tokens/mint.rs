@@ -272,6 +272,11 @@ fn choose<'a>(
         let reason = if one_time { DenialReason::NotOneTime } else { DenialReason::OneTimeOnly };
         return Err(target(reason));
     }
+    let certified = binding(client).is_some();
+    granted.retain(|granted| certified || !granted.grant.mtls);
+    if granted.is_empty() {
+        return Err(target(DenialReason::CertificateNeeded));
+    }
     // The one that is about the least, so that asking for nothing in particular gives the least.
     granted.sort_by_key(|granted| {
         let grant = granted.grant;
@@ -333,8 +338,8 @@ impl Chosen<'_> {
             cnf: binding(client).filter(|_| grant.mtls),
             sub_id: principal.sub_id,
             txn: principal.txn,
-            purp: None,
-            tctx: None,
+            purp: principal.purp,
+            tctx: principal.tctx,
             rctx: None,
             req_wl: None,
             jti,
@@ -343,9 +348,9 @@ impl Chosen<'_> {
         if let Some(transaction) = &request.transaction {
             kind = TokenKind::Transaction;
             claims.txn.get_or_insert_with(|| claims.jti.clone());
-            claims.purp = principal.purp.or_else(|| Some(transaction.purpose.clone()));
+            claims.purp.get_or_insert_with(|| transaction.purpose.clone());
             // Details can be added, and none that were given before can be changed.
-            let details = [transaction.details.clone(), principal.tctx];
+            let details = [transaction.details.clone(), claims.tctx.take()];
             claims.tctx = details.into_iter().flatten().reduce(|mut all, before| {
                 all.extend(before);
                 all

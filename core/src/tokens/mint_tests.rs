@@ -10,12 +10,13 @@ fn ask(client: &Client, request: &TokenRequest) -> Result<Minting, Denial> {
 
 #[test]
 fn a_token_says_who_asked_for_whom_and_what_the_grant_demands() {
-    let minting = ask(&with_key(GATEWAY), &asking("order")).unwrap();
+    let minting = ask(&with_certificate(GATEWAY), &asking("order")).unwrap();
     assert_eq!(
         json_of(&minting.claims),
         json!({
             "iss": ISSUER, "sub": GATEWAY, "client_id": GATEWAY, "aud": "order", "scope": "customer",
             "iat": in_seconds(0), "exp": in_seconds(120), "jti": "AQEBAQEBAQEBAQEBAQEBAQ",
+            "cnf": {"x5t#S256": format!("thumbprint of {GATEWAY}")},
         })
     );
     assert_eq!((minting.kind, minting.format), (TokenKind::Access, TokenFormat::Jwt));
@@ -35,8 +36,24 @@ fn a_token_is_bound_to_the_certificate_if_its_client_showed_one_and_the_grant_de
     let thumbprint = |minting: Minting| minting.claims.cnf.map(|cnf| cnf.x5t_s256);
     let bound = thumbprint(ask(&with_certificate(GATEWAY), &asking("order")).unwrap());
     assert_eq!(bound, Some(format!("thumbprint of {GATEWAY}")));
-    assert_eq!(thumbprint(ask(&with_key(GATEWAY), &asking("order")).unwrap()), None);
     assert_eq!(thumbprint(ask(&with_certificate(ORDER), &asking("ledger")).unwrap()), None, "mtls is not demanded");
+}
+
+#[test]
+fn where_a_certificate_is_demanded_nobody_gets_a_token_without_one() {
+    let with_account =
+        Client::Identity(ServiceClient { spiffe_id: spiffe_id(GATEWAY), proof: ClientProof::ServiceAccount });
+    for client in [with_key(GATEWAY), with_account] {
+        let denied = Denial::new(OAuthError::InvalidTarget, CertificateNeeded);
+        assert_eq!(ask(&client, &asking("order")), Err(denied), "{client:?}");
+    }
+    let mut storefront = storefront();
+    let weaker = grant(identity(GATEWAY), ORDER, &["customer", "profile"], &json!({"policy": "storefront/weaker"}));
+    storefront["grants"].as_array_mut().unwrap().push(weaker);
+    let graph = graph_of(&[storefront]);
+    let policy = |client: &Client| client_credentials(&graph, client, &asking("order"), &issuance()).unwrap().policy;
+    assert_eq!(policy(&with_certificate(GATEWAY)), "storefront/order");
+    assert_eq!(policy(&with_key(GATEWAY)), "storefront/weaker", "by the grant that demands none");
 }
 
 #[test]
@@ -76,7 +93,7 @@ fn the_caller_learns_the_standards_words_alone() {
     let cases = [
         (with_key(GATEWAY), asking("payment"), OAuthError::InvalidTarget),
         (with_key(CART), asking("cart"), OAuthError::InvalidClient),
-        (with_key(GATEWAY), asking_scope("order", "customer admin"), OAuthError::InvalidScope),
+        (with_certificate(GATEWAY), asking_scope("order", "customer admin"), OAuthError::InvalidScope),
     ];
     for (client, request, error) in cases {
         assert_eq!(ask(&client, &request).unwrap_err().error, error);
@@ -86,8 +103,9 @@ fn the_caller_learns_the_standards_words_alone() {
 
 #[test]
 fn scopes_are_what_the_grant_demands_and_what_the_domain_allows_besides() {
-    let scope =
-        |scope: &str| ask(&with_key(GATEWAY), &asking_scope("order", scope)).map(|m| m.claims.scope.to_string());
+    let scope = |scope: &str| {
+        ask(&with_certificate(GATEWAY), &asking_scope("order", scope)).map(|m| m.claims.scope.to_string())
+    };
     assert_eq!(scope("customer"), Ok("customer".to_owned()));
     assert_eq!(scope("orders.read customer"), Ok("customer orders.read".to_owned()));
     assert_eq!(reason(scope("orders.read")), ScopeMissing);
@@ -104,7 +122,7 @@ fn two_grants_never_mix() {
     grants.push(grant(identity(GATEWAY), ORDER, &["customer", "gold"], &json!({"policy": "storefront/gold"})));
     let graph = graph_of(&[storefront, settlement()]);
     let ask = |request| {
-        let minting = client_credentials(&graph, &with_key(GATEWAY), &request, &issuance());
+        let minting = client_credentials(&graph, &with_certificate(GATEWAY), &request, &issuance());
         minting.map(|minting| (minting.policy, minting.claims.scope.to_string()))
     };
     let is = |policy: &str, scope: &str| Ok((policy.to_owned(), scope.to_owned()));
@@ -234,7 +252,27 @@ fn a_client_of_one_domain_is_none_of_another() {
     settlement["grants"].as_array_mut().unwrap().push(grant(json!({"kind": "Anywhere"}), LEDGER, &[], &json!({})));
     let graph = graph_of(&[storefront(), settlement]);
     assert_eq!(reason(client_credentials(&graph, &web(), &asking("ledger"), &issuance())), NoGrant);
-    let other = crate::tokens::RegisteredClient { id: "web".to_owned(), secret_name: "bank-clients".to_owned() };
-    let denied = client_credentials(&graph, &Client::Registered(other), &asking("ledger"), &issuance());
+    let other = registered("web", "bank-clients", None);
+    let denied = client_credentials(&graph, &other, &asking("ledger"), &issuance());
     assert_eq!(reason(denied), ClientGone, "the same id in another Secret is another client");
+}
+
+/// Both domains know the web client, and each from addresses of its own.
+#[test]
+fn a_registered_client_calls_from_where_the_callees_domain_knows_it() {
+    let mut settlement = settlement();
+    settlement["domain"]["clients"] = json!({"secretName": "shop-clients", "cidrs": ["198.51.100.0/24"]});
+    settlement["grants"].as_array_mut().unwrap().push(grant(json!({"kind": "Anywhere"}), LEDGER, &[], &json!({})));
+    let graph = graph_of(&[storefront(), settlement]);
+    let cases = [
+        ("203.0.113.7", "gateway", Ok(())),
+        ("198.51.100.7", "ledger", Ok(())),
+        ("198.51.100.7", "gateway", Err(NoGrant)),
+        ("203.0.113.7", "ledger", Err(NoGrant)),
+    ];
+    for (address, audience, expected) in cases {
+        let client = graph.authenticate_registered("web", &web_secret(), address.parse().unwrap()).unwrap();
+        let minting = client_credentials(&graph, &client, &asking(audience), &issuance());
+        assert_eq!(minting.map(|_| ()).map_err(|denial| denial.reason), expected, "{address} {audience}");
+    }
 }

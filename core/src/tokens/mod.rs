@@ -19,7 +19,9 @@ mod scopes;
 #[cfg(test)]
 mod testing;
 
-pub use assertion::{MAX_ASSERTION_LIFETIME_SECONDS, VerifiedAssertion, unverified_issuer, verify_assertion};
+pub use assertion::{
+    MAX_ASSERTION_LIFETIME_SECONDS, VerifiedAssertion, is_only_for, unverified_issuer, verify_assertion,
+};
 pub use claims::{Actor, Claims, Confirmation, IntrospectionResponse, MAX_ACTORS, SubjectId, TokenKind};
 pub use client::{Client, ClientProof, RegisteredClient, ServiceClient};
 pub use denial::{Denial, DenialReason, OAuthError};
@@ -27,7 +29,7 @@ pub use directory::{
     DIRECTORY_FILE, DIRECTORY_VERSION, Directory, DirectoryClients, DirectoryDomain, DirectoryGrant, DirectoryIdentity,
     DirectoryIssuer, directory_config_map, directory_namespace,
 };
-pub use foreign::{ForeignSubject, foreign_issuer_of, read_foreign_introspection, verify_foreign};
+pub use foreign::{ForeignSubject, foreign_issuer_of, may_be_shown, read_foreign_introspection, verify_foreign};
 pub use graph::TokenGraph;
 pub use introspect::{Introspected, Usage, introspect, may_revoke};
 pub use keys::OwnToken;

@@ -101,17 +101,25 @@ fn graph((documents, clients): &Drawn) -> TokenGraph {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
         let cidrs = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
         let registration = NewRegistration::new(&[0; 32], scopes, cidrs).registration;
-        let data: SecretData = [("app".to_owned(), registration.into_bytes())].into_iter().collect();
+        let data: SecretData = [(app(secret), registration.into_bytes())].into_iter().collect();
         graph.replace_clients(secret, Some(&data));
     }
     graph
 }
 
+/// The client that a Secret registers.
+fn app(secret: &str) -> String {
+    format!("app-of-{secret}")
+}
+
 fn everyone() -> Vec<Client> {
-    let services = all_ids().into_iter().map(|id| with_key(&id));
-    let registered = SECRETS
-        .map(|secret| Client::Registered(RegisteredClient { id: "app".to_owned(), secret_name: secret.to_owned() }));
-    services.chain(registered).collect()
+    let services = all_ids().into_iter().flat_map(|id| [with_key(&id), with_certificate(&id)]);
+    services.chain(SECRETS.map(|secret| registered(&app(secret), secret, None))).collect()
+}
+
+/// Whether a client can bring what a grant demands of its connection.
+fn can_bring(client: &Client, grant: &DirectoryGrant) -> bool {
+    !grant.mtls || matches!(client, Client::Identity(service) if service.proof != ClientProof::Key)
 }
 
 /// All sets of scopes.
@@ -203,6 +211,7 @@ fn admitted(drawn: &Drawn, documents: &[Directory], client: &Client, request: &T
         && registered.is_none_or(|registered| scope.is_subset(&registered))
         && grants.iter().any(|(home, grant)| {
             grant.one_time == request.transaction.is_some()
+                && can_bring(client, grant)
                 && grant.scopes.is_subset(scope)
                 && scope.iter().all(|scope| grant.scopes.contains(scope) || home.domain.scopes.contains(scope))
         })
@@ -300,10 +309,10 @@ proptest! {
                 let token = made(minting);
                 let holds = introspect(&new, &client, &token, ISSUER, now());
                 let holds = matches!(holds, Introspected::Active { .. });
-                let obtainable = ask(&new).map(|minting| minting.lifetime_seconds());
+                let obtainable = ask(&new).map(|minting| (minting.lifetime_seconds(), minting.claims.cnf));
                 if !holds {
                     let long = token.claims.exp - token.claims.iat;
-                    let same = obtainable.is_ok_and(|lifetime| lifetime >= long);
+                    let same = obtainable.is_ok_and(|(lifetime, cnf)| lifetime >= long && cnf == token.claims.cnf);
                     prop_assert!(!same, "{:?}", token);
                 } else {
                     let several = obtainable == Err(Denial::new(OAuthError::InvalidTarget, DenialReason::AmbiguousAudience));

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::tokens::testing::{ISSUER, shop, web, web_secret};
+use crate::tokens::testing::{ISSUER, registered, shop, web_secret};
 use crate::tokens::{Denial, DenialReason, OAuthError, TokenGraph};
 
 fn parse(value: &Value) -> Result<Registration, RegistrationError> {
@@ -76,9 +76,11 @@ fn a_registered_client_proves_itself_by_its_secret_and_its_address() {
     let authenticate = |graph: &TokenGraph, id: &str, secret: &str, address: &str| {
         graph.authenticate_registered(id, secret, address.parse().unwrap())
     };
+    let from = |address: &str| Ok(registered("web", "shop-clients", Some(address.parse().unwrap())));
     let secret = web_secret();
-    assert_eq!(authenticate(&graph, "web", &secret, "203.0.113.7"), Ok(web()));
-    assert_eq!(authenticate(&graph, "web", &secret, "::ffff:203.0.113.7"), Ok(web()), "on a socket for both families");
+    assert_eq!(authenticate(&graph, "web", &secret, "203.0.113.7"), from("203.0.113.7"));
+    let mapped = "::ffff:203.0.113.7";
+    assert_eq!(authenticate(&graph, "web", &secret, mapped), from(mapped), "on a socket for both families");
     let cases = [
         ("web", secret.as_str(), "198.51.100.1", DenialReason::AddressNotRegistered),
         ("web", "guess", "203.0.113.7", DenialReason::WrongSecret),
@@ -103,7 +105,7 @@ fn one_bad_registration_spoils_no_other() {
     let data = data.map(|(id, value)| (id.to_owned(), value.to_string().into_bytes())).into_iter().collect();
     let bad = graph.replace_clients("shop-clients", Some(&data));
     assert_eq!(bad.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["app"]);
-    assert_eq!(graph.authenticate_registered("web", "secret", [203, 0, 113, 7].into()), Ok(web()));
+    assert!(graph.authenticate_registered("web", "secret", [203, 0, 113, 7].into()).is_ok());
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! A shop for tests of the token service: two domains, their services, their grants, and tokens that anyone might sign.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
@@ -125,7 +126,11 @@ pub(super) fn web_secret() -> String {
 }
 
 pub(super) fn web() -> Client {
-    Client::Registered(RegisteredClient { id: "web".to_owned(), secret_name: "shop-clients".to_owned() })
+    registered("web", "shop-clients", None)
+}
+
+pub(super) fn registered(id: &str, secret_name: &str, address: Option<IpAddr>) -> Client {
+    Client::Registered(RegisteredClient { id: id.to_owned(), secret_name: secret_name.to_owned(), address })
 }
 
 pub(super) fn spiffe_id(text: &str) -> SpiffeId {

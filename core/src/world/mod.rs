@@ -269,11 +269,14 @@ impl World {
         self.membership.names.get(trust_domain).map(String::as_str)
     }
 
-    /// Whether two namespaces are in domains that have to do with each other: the same one, or one names the other in a
-    /// ceiling.
+    /// Whether two namespaces are in domains that have to do with each other: the same one, one names the other in a
+    /// ceiling, or both take tokens of the built-in issuer, which name nothing but an audience.
     pub fn related(&self, a: &str, b: &str) -> bool {
         let (Some(a), Some(b)) = (self.domain_of(a), self.domain_of(b)) else { return false };
-        a.metadata.name == b.metadata.name || names_domain(a, b) || names_domain(b, a)
+        a.metadata.name == b.metadata.name
+            || names_domain(a, b)
+            || names_domain(b, a)
+            || [a, b].iter().all(|domain| domain.built_in_issuer().is_some())
     }
 
     /// A ServiceIdentity object.
@@ -383,6 +386,11 @@ impl World {
     /// The pods of a namespace, by name.
     pub fn pods_in<'a>(&'a self, namespace: &str) -> impl Iterator<Item = (&'a str, &'a PodFacts)> + Clone + use<'a> {
         in_namespace(&self.pods, namespace).map(|(key, pod)| (key.name.as_str(), pod))
+    }
+
+    /// A pod that has not ended.
+    pub fn pod(&self, key: &NamespacedName) -> Option<&PodFacts> {
+        self.pods.get(key)
     }
 
     /// One of our Secrets.

@@ -273,6 +273,13 @@ fn an_audience_is_shared_only_by_domains_that_have_nothing_to_do_with_each_other
     assert_eq!(complaints(&world, "settlement/payment"), [taken], "storefront calls settlement now");
     apply(&mut world, &apart);
     assert_eq!(complaints(&world, "settlement/payment"), [""; 0]);
+    let issuer = "tokenIssuers: [{name: sts, builtIn: {}}]";
+    apply(&mut world, &apart.replace("  certificateAuthority", &format!("  {issuer}\n  certificateAuthority")));
+    assert_eq!(complaints(&world, "settlement/payment"), [""; 0], "settlement takes no tokens of this issuer");
+    apply(&mut world, &settlement.replace("certificateAuthority", &format!("{issuer}, certificateAuthority")));
+    assert_eq!(complaints(&world, "settlement/payment"), [taken], "a token of the issuer would be good at both");
+    apply(&mut world, settlement);
+    assert_eq!(complaints(&world, "settlement/payment"), [""; 0]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The platform team names the issuer, and so where the operator goes first. Where else it is sent by what it reads there, it
 //! goes only if that is an address of the public internet: an issuer must not make the operator ask the cluster's own
-//! services. Redirects are not followed, nothing is sent but the request, and of what is answered nothing but public keys
+//! services, nor services show each other tokens. Redirects are not followed, nothing is sent but the request, and of what is answered nothing but public keys
 //! and URLs is taken over or told.
 
 use std::error::Error as StdError;
@@ -124,6 +124,11 @@ impl Fetcher {
             std::str::from_utf8(&answer.body).map_err(|_| invalid(format!("the key set at {keys} is no text")))?;
         let jwks = parse_public_jwks(text)
             .map_err(|fault| invalid(format!("the key set at {keys} can't be used: {fault}")))?;
+        if let (None, Some(named)) = (introspection_uri, &named_introspection)
+            && !named.is_same_origin(issuer)
+        {
+            self.check_public(named).await?;
+        }
         let introspection_uri = introspection_uri.clone().or(named_introspection);
         Ok(Fetched {
             jwks,
@@ -152,14 +157,26 @@ impl Fetcher {
         Ok(None)
     }
 
+    /// Whether others may be told to go to a URL that the metadata name: to an address of the public internet.
+    async fn check_public(&self, url: &HttpsUrl) -> Result<(), Failure> {
+        let mut resolver = self.resolver(false);
+        resolver.check_literal(url)?;
+        let name: Name = url.host().parse().map_err(|_| invalid(format!("{url} has no host name")))?;
+        let late = |_| unreachable(format!("the name in {url} is not resolved within {} s", PATIENCE.as_secs()));
+        let resolved = timeout(PATIENCE, resolver.call(name)).await.map_err(late)?;
+        resolved.map(|_| ()).map_err(|error| no_answer(url, &error))
+    }
+
+    fn resolver(&self, anywhere: bool) -> Resolver {
+        let is_own = Arc::clone(&self.is_own);
+        Resolver(Arc::new(move |address| anywhere || (is_public(address) && !is_own(address))))
+    }
+
     /// One request. `anywhere`: also to addresses that are not public.
     async fn get(&self, url: &HttpsUrl, anywhere: bool) -> Result<Answer, Failure> {
-        let is_own = Arc::clone(&self.is_own);
-        let admits = move |address: IpAddr| anywhere || (is_public(address) && !is_own(address));
-        if url.host().parse::<IpAddr>().is_ok_and(|address| !admits(address)) {
-            return Err(invalid(format!("{url}, which its metadata name, {NOT_PUBLIC}")));
-        }
-        let mut connector = HttpConnector::new_with_resolver(Resolver(Arc::new(admits)));
+        let resolver = self.resolver(anywhere);
+        resolver.check_literal(url)?;
+        let mut connector = HttpConnector::new_with_resolver(resolver);
         connector.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(self.tls.clone())
@@ -198,11 +215,21 @@ impl Answer {
 }
 
 const NOT_PUBLIC: &str =
-    "is no address of the public internet: declare jwksUri in tokenIssuers if the operator is to go there";
+    "is no address of the public internet: declare jwksUri or introspectionUri in tokenIssuers if it is the right one";
 
 /// Names that the metadata name alone lead to public addresses alone.
 #[derive(Clone)]
 struct Resolver(Arc<dyn Fn(IpAddr) -> bool + Send + Sync>);
+
+impl Resolver {
+    /// Names are looked up later, and addresses never are.
+    fn check_literal(&self, url: &HttpsUrl) -> Result<(), Failure> {
+        if url.host().parse().is_ok_and(|address| !self.0(address)) {
+            return Err(invalid(format!("{url}, which its metadata name, {NOT_PUBLIC}")));
+        }
+        Ok(())
+    }
+}
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;

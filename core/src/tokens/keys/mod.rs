@@ -7,4 +7,5 @@ mod ring;
 
 pub use document::{Generation, GenerationPhase, Generations, GenerationsError, NewKeys};
 pub use plan::{KeyChange, KeyPlan, KeySettings, plan};
+pub(super) use ring::OPAQUE_PREFIX;
 pub use ring::{KeyRing, OwnToken};

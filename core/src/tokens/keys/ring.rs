@@ -44,7 +44,7 @@ struct Maker {
 }
 
 /// What opaque tokens begin with, so that they are told apart at sight, by people and by secret scanners.
-const OPAQUE_PREFIX: &str = "rt_";
+pub(in crate::tokens) const OPAQUE_PREFIX: &str = "rt_";
 /// What a sealed text is good for: none for another purpose opens as a token.
 const PURPOSE: &[u8] = b"ringfence opaque token";
 
@@ -106,7 +106,7 @@ impl KeyRing {
 
     fn verify(&self, token: &str) -> Result<OwnToken, DenialReason> {
         let jwt = Unverified::parse(token)?;
-        let kind = jwt.header.typ().as_deref().and_then(TokenKind::of_typ).ok_or(DenialReason::WrongType)?;
+        let kind = jwt.typ().as_deref().and_then(TokenKind::of_typ).ok_or(DenialReason::WrongType)?;
         Ok(OwnToken { kind, claims: jwt.verify(&self.verifying)? })
     }
 

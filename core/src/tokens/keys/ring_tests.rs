@@ -8,7 +8,7 @@ use crate::tokens::testing::*;
 use crate::tokens::{MAX_TOKEN_LIFETIME_SECONDS, client_credentials};
 
 fn access() -> Minting {
-    client_credentials(&shop(), &with_key(GATEWAY), &asking("order"), &issuance()).unwrap()
+    client_credentials(&shop(), &with_certificate(GATEWAY), &asking("order"), &issuance()).unwrap()
 }
 
 fn opaque() -> Minting {
