@@ -67,9 +67,7 @@ fn bootstrap(address: SocketAddr, issuer: &Issuer<'_>, audiences: &[&str]) -> Va
         config["@type"] = json!(format!("type.googleapis.com/envoy.extensions.{of}"));
         json!({"name": name, "typed_config": config})
     };
-    let at = |address: &SocketAddr| {
-        json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
-    };
+    let at = |address: &SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
     let authn = json!({
         "providers": {"sts": {
             "issuer": issuer.url,

@@ -34,6 +34,9 @@ async fn what_a_client_numbers_is_its_own() {
         (Once::Token { jti: "1" }, true),
         (Once::Assertion { client: "spiffe://a/ns/x/sa/order", jti: "1" }, false),
         (Once::Token { jti: "1" }, false),
+        (Once::Exchange { jti: "1", callee: "spiffe://a/ns/x/sa/order" }, true),
+        (Once::Exchange { jti: "1", callee: "spiffe://a/ns/x/sa/gateway" }, true),
+        (Once::Exchange { jti: "1", callee: "spiffe://a/ns/x/sa/order" }, false),
         // IDs come from outside.
         (Once::Token { jti: "" }, true),
         (Once::Token { jti: "../revoked/\0\u{ffff}\"}" }, true),

@@ -5,10 +5,6 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::Api;
-use kube::api::PostParams;
 use ringfence_core::access::CallerName;
 use ringfence_core::tokens::DirectoryClients;
 use serde_json::Value;
@@ -49,15 +45,7 @@ async fn an_assertion_proves_who_a_service_is_once_at_whichever_replica() {
 async fn a_service_account_token_for_the_issuer_is_enough_to_begin_and_one_for_the_api_server_is_not() {
     let mut shop = Shop::open("account").await;
     let namespace = format!("{}-pods", shop.sts.namespace);
-    let mut object = Namespace::default();
-    object.metadata.name = Some(namespace.clone());
-    Api::all(shop.sts.client.clone()).create(&PostParams::default(), &object).await.unwrap();
-    let accounts = Api::<ServiceAccount>::namespaced(shop.sts.client.clone(), &namespace);
-    for name in ["order", "nobody"] {
-        let mut account = ServiceAccount::default();
-        account.metadata.name = Some(name.to_owned());
-        accounts.create(&PostParams::default(), &account).await.unwrap();
-    }
+    shop.sts.create_accounts(&namespace, &["order", "nobody"]).await;
     shop.order = shop.domain.member(&namespace, "order");
     let mut pods = super::support::directory(&namespace, &shop.domain, &[&shop.order]);
     pods.domain.name = shop.directory.domain.name.clone();
@@ -67,11 +55,7 @@ async fn a_service_account_token_for_the_issuer_is_enough_to_begin_and_one_for_t
     let replica = shop.sts.first(&[]).ready().await;
     let (client, audience) = (shop.anonymous(&replica), shop.payment.audience());
     let request = async |account: &str, audiences: &[&str]| {
-        let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
-        let spec = TokenRequestSpec { audiences, expiration_seconds: Some(600), ..TokenRequestSpec::default() };
-        let request = TokenRequest { spec, ..TokenRequest::default() };
-        let made = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
-        let token = made.status.unwrap().token;
+        let token = shop.sts.account_token(&namespace, account, audiences).await;
         client.client_credentials(&audience, &[ASSERTION, ("client_assertion", &token)]).await
     };
     assert_eq!(request("order", &[&shop.sts.issuer]).await.status, 200);
@@ -79,7 +63,7 @@ async fn a_service_account_token_for_the_issuer_is_enough_to_begin_and_one_for_t
     assert_eq!(request("order", &["https://vault.example"]).await.error(), (401, "invalid_client"));
     assert_eq!(request("nobody", &[&shop.sts.issuer]).await.error(), (401, "invalid_client"));
     let reasons: Vec<Value> = replica.audited("refused").into_iter().map(|line| line["reason"].clone()).collect();
-    assert_eq!(reasons, ["NotAuthenticated", "NotAuthenticated", "UnknownClient"]);
+    assert_eq!(reasons, ["WrongAudience", "WrongAudience", "UnknownClient"]);
 }
 
 #[tokio::test]

@@ -28,6 +28,31 @@ async fn a_client_that_asks_too_often_waits_and_no_other_does() {
 }
 
 #[tokio::test]
+async fn a_client_that_shows_its_certificate_and_proves_nothing_besides_waits_too() {
+    let shop = Shop::open("certified").await;
+    let replica = shop.sts.first(&["--client-rate=2"]).ready().await;
+    let (busy, audience) = (shop.client(&replica, &shop.stranger), shop.payment.audience());
+    // Each would have the API server asked.
+    let account = shop.stranger.sign("JWT", &serde_json::json!({"iss": "https://kubernetes.default.svc"}));
+    let proof = [
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion", account.as_str()),
+    ];
+    let mut refused = None;
+    for _ in 0..20 {
+        let answer = busy.client_credentials(&audience, &proof).await;
+        if answer.status != 401 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.unwrap();
+    assert_eq!((refused.status, refused.headers.contains_key("retry-after")), (429, true));
+    // Who shows another certificate at the same address does not wait.
+    assert_eq!(shop.client(&replica, &shop.order).client_credentials(&audience, &[]).await.status, 200);
+}
+
+#[tokio::test]
 async fn an_address_that_guesses_is_not_listened_to_and_services_there_are() {
     let shop = Shop::open("guesses").await;
     let replica = shop.sts.first(&[]).ready().await;

@@ -4,9 +4,11 @@
 #![allow(clippy::needless_pass_by_value, reason = "json!({}) is written where it is used")]
 #![allow(unreachable_pub, dead_code, reason = "not every story uses all that they share")]
 
+mod attacks;
 mod certificate;
 mod clients;
 mod documents;
+mod events;
 mod flags;
 mod issuers;
 mod keys;

@@ -106,7 +106,7 @@ for (const [name, method, callee] of [
 
 const first = await new Client('web', 'client_secret_basic').token(id('gateway'), 'shop.read shop.pay')
 const gateway = new Client('gateway', 'private_key_jwt')
-const second = await gateway.exchanged(first.access_token, { audience: id('order') })
+const second = await gateway.exchanged(first.access_token, { audience: id('order'), scope: 'shop.read shop.pay' })
 const hop = await accepted(second.access_token, id('order'))
 assert.deepEqual([hop.sub, hop.act], [id('web'), { sub: id('gateway') }])
 const order = new Client('order', 'tls_client_auth')

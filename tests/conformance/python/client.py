@@ -74,11 +74,20 @@ def session(name, method=None):
     if method == "tls_client_auth":
         oauth.cert = (client["certificate"], client["certificate_key"])
     if method == "private_key_jwt":
-        headers = {"kid": client["key"]["kid"]}
-        oauth.register_client_auth_method(
-            PrivateKeyJWT(metadata["token_endpoint"], alg=client["key"]["alg"], headers=headers)
-        )
+        oauth.register_client_auth_method((method, signing_with(client["key"])))
     return oauth
+
+
+def signing_with(key):
+    """Authlib's way to sign an assertion. By default one lives for an hour, which is longer than the token service takes;
+    and Authlib takes the `jti` that it draws for the next one too where it was given claims, so that each has its own."""
+
+    def sign(auth, method, uri, headers, body):
+        claims = {"exp": int(time.time()) + 60}
+        way = PrivateKeyJWT(metadata["token_endpoint"], claims, {"kid": key["kid"]}, key["alg"])
+        return way(auth, method, uri, headers, body)
+
+    return sign
 
 
 def client_id(name):

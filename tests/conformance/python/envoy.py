@@ -49,7 +49,8 @@ def jwt_authn():
     refuses(signed_by(foreign, kid, iss="https://elsewhere.example"), 401, "Jwt issuer is not configured")
     # The claims of one token with the signature of another.
     head, _, signature = token.split(".")
-    refuses(f"{head}.{another.split('.')[1]}.{signature}", 401, "Jwt verification fails")
+    next_one = token_for(session("gateway"), client_id("order"))["access_token"]
+    refuses(f"{head}.{next_one.split('.')[1]}.{signature}", 401, "Jwt verification fails")
 
 
 def expiry():

@@ -30,10 +30,11 @@ def discovery():
     assert metadata == get(issuer + "/.well-known/openid-configuration")
     described = AuthorizationServerMetadata(metadata)
     for key in AuthorizationServerMetadata.REGISTRY_KEYS:
-        # The library takes an empty list for a missing one; without an authorization endpoint there are no response types.
-        if key != "response_types_supported":
-            getattr(described, f"validate_{key}")()
-    assert metadata["response_types_supported"] == []
+        getattr(described, f"validate_{key}")()
+    # There is no authorization endpoint; yet the member has to be there, and an empty list must not (RFC 8414, sections 2
+    # and 3.2).
+    assert metadata["response_types_supported"] == ["none"]
+    assert "authorization_endpoint" not in metadata
     assert {"client_credentials", EXCHANGE} <= set(metadata["grant_types_supported"])
     methods = {"tls_client_auth", "private_key_jwt", "client_secret_basic", "client_secret_post"}
     for endpoint in ["token", "introspection", "revocation"]:

@@ -25,10 +25,14 @@ async fn what_an_issuer_answers_wrongly_is_told_and_the_last_good_keys_stay() {
     let keys = |path: &str| format!("{path}/keys");
     let names =
         |path: &str, jwks_uri: String| Answer::json(&json!({"issuer": issuer.url(path), "jwks_uri": jwks_uri}), 60);
+    let introspected = |path: &str, uri: String| {
+        let (own, keys) = (issuer.url(path), issuer.url(&format!("{path}/keys")));
+        Answer::json(&json!({"issuer": own, "jwks_uri": keys, "introspection_endpoint": uri}), 60)
+    };
     let redirect = |to: String| Answer::Says(302, vec![("location", to)], String::new());
     let huge = format!("{}{}", " ".repeat(1 << 20), key_set(&["evil"]));
     type Case = (&'static str, String, Answer, &'static str);
-    let cases: [Case; 16] = [
+    let cases: [Case; 17] = [
         ("/a", metadata("/a"), Answer::json(&json!({"issuer": other.url("")}), 60), "are those of https://localhost:"),
         (
             "/b",
@@ -65,6 +69,8 @@ async fn what_an_issuer_answers_wrongly_is_told_and_the_last_good_keys_stay() {
             { Answer::Says(200, vec![("content-encoding", "gzip".to_owned())], key_set(&["evil"]).to_string()) },
             "a coding that was not asked for",
         ),
+        // Services would show it tokens, with their credentials.
+        ("/q", metadata("/q"), introspected("/q", other.url("/introspect")), "no address of the public internet"),
     ];
     let name = |path: &str| path.trim_start_matches('/').to_owned();
     let mut domains = Vec::new();

@@ -5,12 +5,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey};
+use ringfence_core::jwt::SigningKey;
 use serde_json::{Value, json};
 
 /// By what a JWT is signed.
 pub enum Signer<'a> {
-    /// A private key of P-256, PEM.
-    Es256(&'a str),
+    /// A private key of P-256.
+    Es256(&'a SigningKey),
     /// A shared secret.
     Hs256(&'a [u8]),
     /// Nothing.
@@ -22,7 +23,8 @@ pub fn jwt(header: &Value, claims: &Value, signer: &Signer<'_>) -> String {
     let message = format!("{}.{}", part(header), part(claims));
     let signature = match signer {
         Signer::Es256(key) => {
-            sign(message.as_bytes(), &EncodingKey::from_ec_pem(key.as_bytes()).unwrap(), Algorithm::ES256).unwrap()
+            let key = EncodingKey::from_ec_pem(key.to_pkcs8_pem().as_bytes()).unwrap();
+            sign(message.as_bytes(), &key, Algorithm::ES256).unwrap()
         }
         Signer::Hs256(secret) => sign(message.as_bytes(), &EncodingKey::from_secret(secret), Algorithm::HS256).unwrap(),
         Signer::None => String::new(),
@@ -47,7 +49,11 @@ pub fn with(object: &Value, more: Value) -> Value {
     let mut object = object.clone();
     let members = object.as_object_mut().unwrap();
     for (name, value) in more.as_object().unwrap() {
-        if value.is_null() { members.remove(name) } else { members.insert(name.clone(), value.clone()) };
+        if value.is_null() {
+            members.remove(name)
+        } else {
+            members.insert(name.clone(), value.clone())
+        };
     }
     object
 }

@@ -1,6 +1,6 @@
 //! Requests octet by octet, since what an attacker sends need not be HTTP.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +9,18 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::support::Member;
+
 /// How a client reaches a replica.
 #[derive(Clone)]
 pub struct Wire {
+    from: Ipv4Addr,
     address: SocketAddr,
     host: String,
     tls: Arc<ClientConfig>,
@@ -34,8 +37,11 @@ pub struct Certificate {
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
+    /// Its lines, in small letters.
     pub head: String,
     pub body: Vec<u8>,
+    /// Null if the body is not JSON.
+    pub json: Value,
 }
 
 /// A request of HTTP/1.1, well formed unless it is made otherwise.
@@ -47,9 +53,9 @@ pub struct Request {
 }
 
 impl Wire {
-    /// To a replica by the name in its certificate, which must chain to the roots (PEM); with a client certificate, or
-    /// none.
-    pub fn new(address: SocketAddr, host: &str, roots: &str, client: Option<&Certificate>) -> Self {
+    /// From one of one's own addresses to a replica by the name in its certificate, which must chain to the roots (PEM);
+    /// with a client certificate, or none.
+    pub fn new(from: Ipv4Addr, address: SocketAddr, host: &str, roots: &str, client: Option<&Certificate>) -> Self {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(CertificateDer::pem_slice_iter(roots.as_bytes()).map(Result::unwrap));
         let config = ClientConfig::builder().with_root_certificates(store);
@@ -61,7 +67,7 @@ impl Wire {
             }
             None => config.with_no_client_auth(),
         };
-        Self { address, host: host.to_owned(), tls: Arc::new(config) }
+        Self { from, address, host: host.to_owned(), tls: Arc::new(config) }
     }
 
     /// The one answer to a request; the connection is closed after it.
@@ -83,15 +89,39 @@ impl Wire {
         answers(&read)
     }
 
+    /// All answers to octets that may not be a whole request, or have too much behind it: when nothing more comes, nothing
+    /// more is sent.
+    pub async fn send_unfinished(&self, octets: &[u8]) -> Vec<Answer> {
+        let Some(mut stream) = self.connect().await else { return Vec::new() };
+        let _ = stream.write_all(octets).await;
+        let _ = stream.flush().await;
+        let mut read = Vec::new();
+        if timeout(SILENCE, stream.read_to_end(&mut read)).await.is_err() {
+            let _ = stream.shutdown().await;
+            let closed = timeout(PATIENCE, stream.read_to_end(&mut read)).await;
+            assert!(closed.is_ok(), "the connection stays open: {}", String::from_utf8_lossy(octets));
+        }
+        answers(&read)
+    }
+
     /// A connection; none if it is refused.
     pub async fn connect(&self) -> Option<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(self.address).await.ok()?;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((self.from, 0))).unwrap();
+        let stream = socket.connect(self.address).await.ok()?;
         let name = ServerName::try_from(self.host.clone()).unwrap();
         TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.ok()
     }
 
     pub fn host(&self) -> &str {
         &self.host
+    }
+}
+
+impl Certificate {
+    /// A member's own.
+    pub fn of(member: &Member) -> Self {
+        Self { chain: member.chain(), key: member.key() }
     }
 }
 
@@ -135,18 +165,24 @@ impl Request {
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The word of RFC 6749 by which it refuses.
-    pub fn error(&self) -> String {
+    /// The token that it gives.
+    pub fn token(&self) -> String {
+        self.json["access_token"].as_str().unwrap_or_else(|| panic!("no token: {self:?}")).to_owned()
+    }
+
+    /// Status and word of RFC 6749 by which it refuses.
+    pub fn refusal(&self) -> (u16, &str) {
+        (self.status, self.error())
+    }
+
+    /// The word alone.
+    pub fn error(&self) -> &str {
         assert!((400..600).contains(&self.status), "not refused: {} {}", self.status, self.text());
-        self.json()["error"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
+        self.json["error"].as_str().unwrap_or_else(|| panic!("{self:?}"))
     }
 }
 
@@ -159,7 +195,8 @@ fn answers(mut read: &[u8]) -> Vec<Answer> {
         let body = &read[end + 4..];
         let (body, rest) = body.split_at(body.len().min(length.unwrap_or(0)));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        answers.push(Answer { status: status.unwrap(), head, body: body.to_vec() });
+        let json = serde_json::from_slice(body).unwrap_or_default();
+        answers.push(Answer { status: status.unwrap(), head, body: body.to_vec(), json });
         read = rest;
     }
     assert!(read.is_empty(), "not an answer: {}", String::from_utf8_lossy(read));
@@ -167,3 +204,5 @@ fn answers(mut read: &[u8]) -> Vec<Answer> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For how long nothing comes from a replica that waits for more.
+const SILENCE: Duration = Duration::from_millis(300);

@@ -215,10 +215,15 @@ fn encoded(form: &[(&str, &str)]) -> Full<Bytes> {
 impl Member {
     /// An assertion by which the member proves itself to the token service (RFC 7523).
     pub fn assertion(&self, installation: &Installation) -> String {
+        self.sign("JWT", &self.assertion_claims(installation))
+    }
+
+    /// What such an assertion says: no two the same.
+    pub fn assertion_claims(&self, installation: &Installation) -> Value {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let (id, now) = (self.id(), now().as_second());
         let jti = format!("{now}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let audience = format!("{}/token", installation.issuer);
-        self.sign("JWT", &json!({"iss": id, "sub": id, "aud": audience, "iat": now, "exp": now + 60, "jti": jti}))
+        json!({"iss": id, "sub": id, "aud": audience, "iat": now, "exp": now + 60, "jti": jti})
     }
 }

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client as KubeClient, Config};
@@ -88,6 +89,7 @@ impl Installation {
             "metadata": {"name": IDENTITY},
             "rules": [
                 {"apiGroups": [""], "resources": ["configmaps", "secrets"], "verbs": ["list", "watch", "create", "update"]},
+                {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             ],
         });
         let binding = json!({
@@ -165,6 +167,31 @@ impl Installation {
             "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "ringfence"}},
         });
         self.config_maps().patch(&name, &applied(), &Patch::Apply(&config_map)).await.unwrap();
+    }
+
+    /// Makes a namespace with service accounts.
+    pub async fn create_accounts(&self, namespace: &str, names: &[&str]) {
+        let object = Namespace { metadata: object(json!({"name": namespace})), ..Namespace::default() };
+        Api::all(self.client.clone()).create(&PostParams::default(), &object).await.unwrap();
+        for name in names {
+            let mut account = ServiceAccount::default();
+            account.metadata.name = Some((*name).to_owned());
+            self.accounts(namespace).create(&PostParams::default(), &account).await.unwrap();
+        }
+    }
+
+    /// A token of a service account for these audiences; for none, the API server's.
+    pub async fn account_token(&self, namespace: &str, name: &str, audiences: &[&str]) -> String {
+        let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+        let spec = TokenRequestSpec { audiences, expiration_seconds: Some(600), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let accounts = self.accounts(namespace);
+        let made = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
+        made.status.unwrap().token
+    }
+
+    fn accounts(&self, namespace: &str) -> Api<ServiceAccount> {
+        Api::namespaced(self.client.clone(), namespace)
     }
 
     /// Secrets of the token service's namespace.

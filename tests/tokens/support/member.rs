@@ -76,11 +76,11 @@ impl Domain {
 
     /// A member: its certificate, and a key of its own to sign with.
     pub fn member(&self, namespace: &str, service_account: &str) -> Member {
-        self.member_for(namespace, service_account, SignedDuration::from_hours(1))
+        self.member_since(namespace, service_account, now())
     }
 
-    /// A member whose certificate lives for so long.
-    pub fn member_for(&self, namespace: &str, service_account: &str, duration: SignedDuration) -> Member {
+    /// A member whose certificate was issued at some time, for one hour.
+    pub fn member_since(&self, namespace: &str, service_account: &str, issued: Timestamp) -> Member {
         let profile = LeafProfile {
             spiffe_id: SpiffeId::new(self.name.parse().unwrap(), namespace, service_account).unwrap(),
             common_name: Some(service_account.to_owned()),
@@ -88,10 +88,10 @@ impl Domain {
             ip_addresses: BTreeSet::new(),
             usages: Usages::BOTH,
             algorithm: CertificateAlgorithm::EcdsaP256,
-            duration,
+            duration: SignedDuration::from_hours(1),
         };
         let key = SystemEntropy.private_key(profile.algorithm).unwrap();
-        let leaf = issue_leaf(&profile, self.signing(), &key, &SystemEntropy.serial(), now()).unwrap();
+        let leaf = issue_leaf(&profile, self.signing(), &key, &SystemEntropy.serial(), issued).unwrap();
         let signing = SystemEntropy.private_key(CertificateAlgorithm::EcdsaP256).unwrap();
         let signing_key = SigningKey::new(signing, SigningAlgorithm::ES256).unwrap();
         Member { spiffe_id: profile.spiffe_id, leaf, signing_key }
