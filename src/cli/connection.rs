@@ -17,6 +17,16 @@ use serde::de::DeserializeOwned;
 /// Which cluster, and where in it.
 #[derive(Debug, Args)]
 pub(super) struct Connection {
+    #[command(flatten)]
+    access: Access,
+    /// Namespace. Unset: the context's.
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) namespace: Option<String>,
+}
+
+/// Which cluster.
+#[derive(Debug, Args)]
+pub(super) struct Access {
     /// Kubeconfig file. Unset: as for kubectl, `$KUBECONFIG` or `~/.kube/config`; in a pod without them, its service
     /// account.
     #[arg(long, value_name = "FILE")]
@@ -24,9 +34,6 @@ pub(super) struct Connection {
     /// Context of the kubeconfig. Unset: its current one.
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// Namespace. Unset: the context's.
-    #[arg(short, long, value_name = "NAME")]
-    pub(super) namespace: Option<String>,
 }
 
 /// A cluster that can be asked.
@@ -48,6 +55,15 @@ const PAGE: u32 = 500;
 impl Connection {
     /// Reads the kubeconfig. Nothing is asked yet.
     pub(super) async fn open(&self) -> Result<Cluster> {
+        let cluster = self.access.open().await?;
+        let namespace = self.namespace.clone().unwrap_or(cluster.namespace);
+        Ok(Cluster { namespace, ..cluster })
+    }
+}
+
+impl Access {
+    /// Reads the kubeconfig. Nothing is asked yet.
+    pub(super) async fn open(&self) -> Result<Cluster> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let config = match &self.kubeconfig {
             Some(file) => {
@@ -66,7 +82,7 @@ impl Connection {
         })?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(ANSWER_TIMEOUT);
-        let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = config.default_namespace.clone();
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config).context("the kubeconfig can't be used")?;
         Ok(Cluster { client, namespace, server })

@@ -2,10 +2,12 @@
 //! be done.
 
 mod admission;
+mod audit;
 mod client;
 mod completions;
 mod connection;
 mod crds;
+mod declared;
 mod inspect;
 mod log;
 mod manual;
@@ -58,6 +60,8 @@ enum Verb {
     Status(status::Status),
     /// Show what is in a Secret, a PEM file or behind a port, and why a peer would refuse it.
     Inspect(inspect::Inspect),
+    /// Show which edges that are in use would close if audited domains were enforced, and what to declare.
+    Audit(audit::Audit),
     /// Run the operator.
     Operator(operator::Operator),
     /// Run the token service.
@@ -93,11 +97,12 @@ impl Arguments {
             Verb::TokenService(service) => service.otlp_endpoint(),
             _ => None,
         };
-        let for_people = matches!(self.verb, Verb::Status(_) | Verb::Inspect(_));
+        let for_people = matches!(self.verb, Verb::Status(_) | Verb::Inspect(_) | Verb::Audit(_));
         let _log = log::start(self.log_format, for_people, &self.log, endpoint)?;
         match self.verb {
             Verb::Status(status) => status.run(),
             Verb::Inspect(inspect) => inspect.run(),
+            Verb::Audit(audit) => audit.run(),
             Verb::Operator(operator) => operator.run(),
             Verb::TokenService(service) => service.run(),
             Verb::Client(client) => client.run(),

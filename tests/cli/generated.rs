@@ -29,7 +29,7 @@ fn every_verb_has_a_manual_page_and_says_how_it_exits() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     assert!(page("ringfence.1").contains("ringfence\\-status(1)"), "{}", page("ringfence.1"));
-    for verb in ["status", "inspect", "completions", "man"] {
+    for verb in ["status", "inspect", "audit", "completions", "man"] {
         assert!(page(&format!("ringfence-{verb}.1")).contains("Exit codes"), "{verb}");
         let help = ringfence(&[verb, "--help"]).output;
         assert!(help.contains("Exit codes:\n  0  ") && help.contains("\n  2  "), "{help}");

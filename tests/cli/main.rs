@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it should be")]
 #![allow(unreachable_pub, dead_code, unused_imports, reason = "not every test uses all that stories share")]
 
+mod audit;
 mod certificates;
 mod command;
 mod files;

@@ -41,8 +41,8 @@ pub fn to_issuers(world: &World, identity: &Identity) -> Option<JudgedPolicy> {
 /// What follows from the clients that a domain registers with the built-in issuer; nothing if it registers none, or the
 /// token service is closed to everyone.
 pub fn from_registered_clients(world: &World, domain: &TrustDomain) -> Option<JudgedPolicy> {
-    let issuer = domain.spec.token_issuers.iter().find(|issuer| issuer.built_in.is_some())?;
-    let clients = issuer.built_in.as_ref()?.clients.as_ref()?;
+    let (issuer, built_in) = domain.built_in_issuer()?;
+    let clients = built_in.clients.as_ref()?;
     let (callee, port) = token_service(world).ok()?;
     let cluster_ranges = world.cluster.ranges();
     let found = clients.cidrs.iter().map(|text| {

@@ -241,6 +241,6 @@ fn what_is_asked_of_a_token_is_said_in_full() {
     assert_eq!(lifetime, None, "how long the tokens of others live is their affair");
     assert_eq!(asked("issuer: login, maxLifetime: 1h").2, Some(3600));
     assert_eq!(audiences, ["account".to_owned(), payment]);
-    let key = IssuerKey::External { domain: "settlement".to_owned(), name: "login".to_owned() };
+    let key = IssuerKey::external("settlement", "login");
     assert_eq!((token.issuer.key, token.validation), (key, TokenValidation::Jwks));
 }

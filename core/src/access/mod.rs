@@ -15,14 +15,13 @@ mod judge;
 mod network_policy;
 mod ports;
 mod proof;
+mod reference;
 mod weaker;
 
 #[cfg(test)]
 pub(crate) mod model;
 #[cfg(test)]
 mod properties;
-#[cfg(test)]
-mod reference;
 
 pub use ceiling::ceiling_problems;
 pub use cidr::blocks;
@@ -44,4 +43,5 @@ pub use judge::judge;
 pub use network_policy::{baseline_policy, closed_policy, identity_policy};
 pub use ports::resolve_ports;
 pub(crate) use proof::DEFAULT_TOKEN_LIFETIME;
+pub(crate) use reference::{End, Engine, Side};
 pub use weaker::weaker_grants;

@@ -38,12 +38,14 @@ fn engine(model: &Model, world: &World, blocks_match_pods: bool) -> Engine {
 fn reach(model: &Model, blocks_match_pods: bool) -> Reach {
     let engine = engine(model, &world(model), blocks_match_pods);
     let parties: Vec<_> = model.parties().into_iter().enumerate().map(|(i, party)| (party.end(i), party)).collect();
-    let sides: Vec<_> = parties.iter().map(|(end, party)| (engine.side(end), party)).collect();
+    let sides: Vec<_> = parties.iter().map(|(end, party)| (engine.side(end.clone()), party)).collect();
     let mut reach = Reach::new();
     for (from_side, from) in &sides {
         for (to_side, to) in sides.iter().filter(|(_, to)| to != from) {
             let ports = PORTS.chain([53, super::model::API_PORT]);
-            let open = ports.filter(|port| engine.connects(from_side, to_side, *port, "TCP"));
+            let open = ports.filter(|port| {
+                engine.lets_out(from_side, to_side, *port, "TCP") && engine.lets_in(from_side, to_side, *port, "TCP")
+            });
             reach.extend(open.map(|port| ((*from).clone(), (*to).clone(), port)));
         }
     }
