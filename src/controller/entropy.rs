@@ -29,10 +29,15 @@ impl Entropy for SystemEntropy {
     }
 
     fn serial(&self) -> SerialNumber {
-        let mut bits = [0; 16];
-        rand::fill(&mut bits).expect("the system has a random number generator");
-        SerialNumber::from_random(bits)
+        SerialNumber::from_random(random())
     }
+}
+
+/// So many octets that nobody can guess.
+pub(crate) fn random<const LENGTH: usize>() -> [u8; LENGTH] {
+    let mut octets = [0; LENGTH];
+    rand::fill(&mut octets).expect("the system has a random number generator");
+    octets
 }
 
 /// What is generated and what reading it back says; the documents in between are wiped when they go.

@@ -52,10 +52,17 @@ pub(crate) fn said(error: &kube::Error) -> String {
     }
 }
 
+/// An error, its cause, the cause of that, and so on.
+pub(super) fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
 /// An error with all its causes, each said once.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
-    causes
+    causes(error)
+        .map(ToString::to_string)
         .reduce(|said, cause| if said.ends_with(&cause) { said } else { format!("{said}: {cause}") })
         .unwrap_or_default()
 }

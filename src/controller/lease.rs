@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::backoff::Pauses;
 use super::clock::Clock;
+use super::entropy::random;
 use super::error::{chain, said};
 use super::events::instance;
 use super::gate::Gate;
@@ -44,10 +45,8 @@ pub struct Candidate {
 impl Candidate {
     /// This process: the pod's name, and something random, since a pod's process may come back under the same name.
     pub fn new(duration: Duration) -> Self {
-        let mut random = [0; 8];
-        aws_lc_rs::rand::fill(&mut random).expect("the system has a random number generator");
         let host = instance().unwrap_or_else(|| MANAGER.to_owned());
-        Self { identity: format!("{host}_{:016x}", u64::from_be_bytes(random)), duration }
+        Self { identity: format!("{host}_{:016x}", u64::from_be_bytes(random())), duration }
     }
 }
 

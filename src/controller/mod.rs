@@ -48,6 +48,7 @@ use std::time::{Duration, Instant};
 pub(crate) use backoff::Pauses;
 pub use clock::{Clock, Now};
 pub use entropy::SystemEntropy;
+pub(crate) use entropy::random;
 pub(crate) use error::{chain, said};
 use futures::FutureExt;
 pub use health::Health;

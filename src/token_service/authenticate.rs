@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use ringfence_core::tokens::{
     Client, ClientProof, DenialReason, OAuthError, ServiceClient, unverified_issuer, verify_assertion,
 };
+use ringfence_workload::PeerCertificate;
 use zeroize::Zeroizing;
 
 use super::answer::Refusal;
 use super::http::{Asked, only};
 use super::metrics::Limit;
-use super::peers::PeerCertificate;
 use super::state::State;
 use super::store::Once;
 
@@ -114,8 +114,8 @@ fn by_certificate(asked: &Asked<'_>, certificate: &PeerCertificate) -> Result<Cl
     if !certificate.verifies(asked.snapshot, asked.now) {
         return Err(invalid_client(DenialReason::WrongCertificate));
     }
-    let proof = ClientProof::Certificate { thumbprint: certificate.thumbprint.clone() };
-    service(asked, ServiceClient { spiffe_id: certificate.spiffe_id.clone(), proof })
+    let proof = ClientProof::Certificate { thumbprint: certificate.thumbprint().to_owned() };
+    service(asked, ServiceClient { spiffe_id: certificate.spiffe_id().clone(), proof })
 }
 
 /// A service that may talk to the token service.

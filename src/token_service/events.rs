@@ -14,6 +14,7 @@ use ringfence_core::api::ServiceIdentity;
 use ringfence_core::pki::SpiffeId;
 use ringfence_core::tokens::{self, DenialReason, TokenGraph};
 use ringfence_core::world::NamespacedName;
+use ringfence_workload::PeerCertificate;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +81,7 @@ impl Events {
         reason: DenialReason,
     ) {
         let Some(remedy) = remedy(reason) else { return };
-        let certificate = peer.certificate.as_ref().map(|certificate| &certificate.spiffe_id);
+        let certificate = peer.certificate.as_ref().map(PeerCertificate::spiffe_id);
         let service = match client {
             Some(tokens::Client::Identity(service)) => Some(&service.spiffe_id),
             Some(tokens::Client::Registered(_)) => None,

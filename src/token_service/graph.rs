@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ringfence_core::pki::{PeerAnchors, PeerAnchorsError, SecretData, SpiffeId};
 use ringfence_core::tokens::{Directory, DirectoryDomain, DirectoryError, RegistrationError, TokenGraph};
+use ringfence_workload::Anchors;
 
 /// Everything that decisions are made of, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -36,14 +37,19 @@ pub(super) enum DocumentFault {
     Anchors(#[from] PeerAnchorsError),
 }
 
-impl Snapshot {
-    /// What verifies the certificate of this service: the CAs of its trust domain, as its own namespace's document has
-    /// them. None if the service is not in the graph.
-    pub(super) fn anchors(&self, id: &SpiffeId) -> Option<&PeerAnchors> {
+impl Anchors for Snapshot {
+    /// The CAs of its trust domain, as its own namespace's document has them. None if the service is not in the graph.
+    fn anchors(&self, id: &SpiffeId) -> Option<&PeerAnchors> {
         self.graph.service(id)?;
         self.anchors.get(id.namespace()).map(|anchored| &anchored.anchors)
     }
 
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
+impl Snapshot {
     /// The next snapshot, with this document of a namespace. Its text is none when it is gone.
     fn with(&self, namespace: &str, text: Option<&[u8]>) -> Result<Self, DocumentFault> {
         let mut next = self.clone();

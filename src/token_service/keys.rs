@@ -18,7 +18,7 @@ use kube::{Api, Client};
 use ringfence_core::api::CertificateAlgorithm;
 use ringfence_core::pki::{Entropy, SecretData};
 use ringfence_core::tokens::keys::{Generations, GenerationsError, KeyChange, KeyRing, KeySettings, NewKeys, plan};
-use ringfence_core::world::MANAGED_BY_LABEL;
+use ringfence_core::world::{KEY_SET_FILE, MANAGED_BY_LABEL, key_set_name};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -27,13 +27,11 @@ use zeroize::Zeroizing;
 
 use super::state::State;
 use super::watch::one;
-use crate::controller::{Interruptions, Pauses, SystemEntropy, said};
+use crate::controller::{Interruptions, Pauses, SystemEntropy, random, said};
 use crate::process::follow::{Told, follow};
 
 /// What the API server is told who writes; as a label, it keeps everyone else from writing (an admission policy).
 const MANAGER: &str = "ringfence-token-service";
-/// The file with the public keys.
-const KEY_SET: &str = "jwks.json";
 /// However far ahead the next change is, it is looked at the clock on the wall so often: it may have been set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -93,7 +91,7 @@ impl Keeper {
         settings: KeySettings,
         state: Arc<State>,
     ) -> Self {
-        let (secret_name, key_set_name) = (format!("{identity}-keys"), format!("{identity}-jwks"));
+        let (secret_name, key_set_name) = (format!("{identity}-keys"), key_set_name(identity));
         let watches = (follow(one(client, namespace, &secret_name)), follow(one(client, namespace, &key_set_name)));
         Self {
             secrets: Api::namespaced(client.clone(), namespace),
@@ -209,7 +207,7 @@ impl Keeper {
 
     /// The ids of the keys in the ConfigMap.
     fn published(&self) -> BTreeSet<String> {
-        let text = self.seen.key_set.as_ref().and_then(|object| object.data.as_ref()?.get(KEY_SET));
+        let text = self.seen.key_set.as_ref().and_then(|object| object.data.as_ref()?.get(KEY_SET_FILE));
         let keys: Value = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let ids = keys["keys"].as_array().into_iter().flatten().filter_map(|key| key["kid"].as_str());
         ids.map(str::to_owned).collect()
@@ -217,7 +215,7 @@ impl Keeper {
 
     /// Brings the ConfigMap to hold exactly the public keys of these. Whether it does: another replica may have written it.
     async fn publish(&mut self, generations: &Generations) -> kube::Result<bool> {
-        let data = [(KEY_SET.to_owned(), generations.jwks())].into();
+        let data = [(KEY_SET_FILE.to_owned(), generations.jwks())].into();
         let known = self.seen.key_set.clone();
         if known.as_ref().is_some_and(|known| known.data.as_ref() == Some(&data)) {
             return Ok(true);
@@ -290,9 +288,7 @@ fn metadata(name: &str, known: Option<&ObjectMeta>) -> ObjectMeta {
 
 fn new_keys() -> NewKeys {
     let signing = SystemEntropy.private_key(CertificateAlgorithm::EcdsaP256).expect("the library makes keys");
-    let mut sealing = Zeroizing::new([0; 32]);
-    aws_lc_rs::rand::fill(&mut *sealing).expect("the system has a random number generator");
-    NewKeys { signing, sealing }
+    NewKeys { signing, sealing: Zeroizing::new(random()) }
 }
 
 /// A moment that is due and yet brings no change must not keep the processor busy.

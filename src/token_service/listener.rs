@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ringfence_workload::{ClientCertificates, PeerCertificate};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +23,7 @@ use tracing::{debug, warn};
 
 use super::http;
 use super::metrics::{Handshake, Limit};
-use super::peers::{ClientCertificates, Peer, PeerCertificate};
+use super::peers::Peer;
 use super::places::Places;
 use super::state::State;
 
@@ -60,8 +61,7 @@ impl Listener {
         state: Arc<State>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        let verifier =
-            ClientCertificates { snapshot: Arc::clone(&state.snapshot), provider: Arc::clone(&state.provider) };
+        let verifier = ClientCertificates::optional(Arc::clone(&state.snapshot), Arc::clone(&state.provider));
         let mut tls = ServerConfig::builder_with_provider(Arc::clone(&state.provider))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?

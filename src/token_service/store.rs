@@ -43,7 +43,7 @@ use tokio::time::Instant;
 pub use gateway::Credentials;
 pub use leases::LEASE_WIDTH;
 
-use crate::controller::Now;
+use crate::controller::{Now, random};
 
 /// The longest that anything is kept, ahead of now: a day, many times what a token lives.
 pub const LONGEST: SignedDuration = SignedDuration::from_hours(24);
@@ -201,9 +201,7 @@ impl Store {
         if until.duration_since(now) > LONGEST {
             return Err(StoreError::TooLong(until));
         }
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random).expect("the system has a random number generator");
-        let value = gateway::encode(&random);
+        let value = gateway::encode(&random::<16>());
         let mut lost_lease = false;
         loop {
             let lease = self.leases.get(&self.gateway, until.max(now), now, call).await?;

@@ -17,6 +17,7 @@ use super::keys::Keys;
 use super::parameters::Parameters;
 use super::state::State;
 use super::store::Once;
+use crate::controller::random;
 
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -195,10 +196,4 @@ fn form(minting: &Minting) -> &'static str {
         (TokenKind::Access, TokenFormat::Jwt) => "jwt",
         (TokenKind::Access, TokenFormat::Opaque) => "opaque",
     }
-}
-
-fn random() -> [u8; 16] {
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random).expect("the system has a random number generator");
-    random
 }

@@ -12,8 +12,8 @@ use kube::core::{NamespaceResourceScope, Resource};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
 use ringfence_core::pki::SecretData;
-use ringfence_core::tokens::DIRECTORY_FILE;
-use ringfence_core::world::{MANAGED_BY, MANAGED_BY_LABEL, NamespacedName};
+use ringfence_core::tokens::{DIRECTORY_FILE, directory_config_map, directory_namespace};
+use ringfence_core::world::{MANAGED_BY, MANAGED_BY_LABEL, NamespacedName, client_secret_name};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -26,8 +26,6 @@ use crate::process::follow::{Told, follow};
 
 /// Documents in one page of a listing: each may have a megabyte.
 const PAGE: u32 = 50;
-/// What the name of a ConfigMap with a document begins with; the namespace follows.
-const DOCUMENT: &str = "tokens.";
 
 /// What the watches tell.
 enum Seen {
@@ -71,7 +69,7 @@ impl Watches {
         let ours = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}")).page_size(PAGE);
         let documents = watcher(Api::<ConfigMap>::namespaced(client.clone(), namespace), ours);
         let trust = format!("{identity}-trust");
-        let documents = seen(documents, DOCUMENTS, move |name, object| match name.strip_prefix(DOCUMENT) {
+        let documents = seen(documents, DOCUMENTS, move |name, object| match directory_namespace(&name) {
             Some(namespace) => Seen::Document { namespace: namespace.to_owned(), object },
             None if name == trust => Seen::Trust(object),
             None => Seen::Nothing,
@@ -125,7 +123,7 @@ impl Watches {
                         .ok_or(DocumentFault::Missing)
                 });
                 if let Err(fault) = self.folding.document(&namespace, text) {
-                    let configmap = format!("{DOCUMENT}{namespace}");
+                    let configmap = directory_config_map(&namespace);
                     warn!(configmap, %fault, "a document can't be read: the last one stays in force");
                 }
                 true
@@ -212,7 +210,7 @@ impl Watches {
             if self.credentials.contains_key(&issuer) {
                 continue;
             }
-            let (name, of) = (format!("{}-{issuer}-client", self.identity), issuer.clone());
+            let (name, of) = (client_secret_name(&self.identity, &issuer), issuer.clone());
             let credentials = secret(&self.client, &self.namespace, &name, CREDENTIALS, move |_, data| {
                 Seen::Credentials { issuer: of.clone(), data }
             });

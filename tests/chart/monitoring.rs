@@ -28,6 +28,7 @@ struct Object<S> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Monitor {
     selector: LabelSelector,
+    namespace_selector: Option<Value>,
     #[serde(alias = "podMetricsEndpoints")]
     endpoints: Vec<Endpoint>,
 }
@@ -110,6 +111,7 @@ fn the_pods_are_scraped_where_they_answer() {
     let service = of_kind::<Service>(&documents).remove(0);
     assert!(selects(&of_services.spec.selector, service.labels()));
     for monitor in [of_pods, of_services] {
+        assert!(monitor.spec.namespace_selector.is_none());
         assert_eq!(monitor.spec.endpoints, endpoint());
         assert_eq!(monitor.metadata.labels.unwrap()["release"], "prometheus");
     }
@@ -118,6 +120,22 @@ fn the_pods_are_scraped_where_they_answer() {
     let port = spec.ports.unwrap().remove(0);
     assert_eq!((port.port, port.target_port), (9191, Some(IntOrString::String("metrics".to_owned()))));
     assert_eq!(spec.cluster_ip.as_deref(), Some("None"));
+}
+
+#[test]
+fn the_pods_of_the_token_service_are_scraped_where_they_are() {
+    let monitored = json!({"enabled": true, "interval": "15s", "labels": {"release": "prometheus"}});
+    let mut documents = render(&json!({
+        "metrics": {"podMonitor": monitored}, "tokenService": {"enabled": true, "namespace": "sts"},
+    }));
+    documents.retain(|document| document["metadata"]["name"] != "ringfence");
+    let (labels, ports) = pod(&documents);
+    let monitor = only::<Monitor>(&documents, "PodMonitor");
+    assert!(selects(&monitor.spec.selector, &labels));
+    assert_eq!(monitor.spec.namespace_selector, Some(json!({"matchNames": ["sts"]})));
+    let endpoint = &monitor.spec.endpoints[0];
+    assert!(ports.contains_key(&endpoint.port) && endpoint.interval == "15s");
+    assert_eq!(monitor.metadata.labels.unwrap()["release"], "prometheus");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn the_values_reach_it() {
             "enabled": true, "namespace": "sts", "createNamespace": true, "replicas": 1, "port": 9443,
             "issuer": "https://sts.example.com/shop", "clientSecrets": ["shop-clients"],
             "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "yes"}},
-            "extraArgs": ["--rate-limit=50"], "resources": {"limits": {"memory": "1Gi"}},
+            "extraArgs": ["--client-rate=50"], "resources": {"limits": {"memory": "1Gi"}},
             "topologySpreadConstraints": [],
             "store": {"etcd": {"endpoints": ["https://etcd.storage.svc:2379"], "secretName": "etcd-client"}},
         },
@@ -97,7 +97,7 @@ fn the_values_reach_it() {
         "--metrics-address=off",
         "--store=https://etcd.storage.svc:2379",
         "--store-secret=etcd-client",
-        "--rate-limit=50",
+        "--client-rate=50",
     ] {
         assert!(arguments.iter().any(|given| given == argument), "{argument} is not in {arguments:?}");
     }

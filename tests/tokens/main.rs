@@ -2,7 +2,7 @@
 //! written by hand here, so that each story says it all.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it should be")]
 #![allow(clippy::needless_pass_by_value, reason = "json!({}) is written where it is used")]
-#![allow(unreachable_pub, dead_code, reason = "not every story uses all that they share")]
+#![allow(unreachable_pub, reason = "not every story uses all that they share")]
 
 mod attacks;
 mod certificate;

@@ -1,7 +1,5 @@
 //! How a replica starts, and how it ends.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::{Domain, Installation, Shop, directory, eventually, grant};
@@ -72,18 +70,20 @@ async fn what_was_begun_is_answered_before_a_replica_ends() {
     let body = format!("grant_type=client_credentials&audience={}", shop.payment.audience());
     let (half, rest) = body.split_at(20);
     let head = format!(
-        "POST /token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+        "POST /token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
         body.len()
     );
     stream.write_all(format!("{head}{half}").as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
-    // The request is there when its body is waited for; a connection without a request is not waited for.
+    let mut waited_for = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut waited_for).await.unwrap();
+    assert_eq!(&waited_for, b"HTTP/1.1 100 Continue\r\n\r\n", "the request is there when its body is waited for");
+    // A connection without a request is not waited for.
     let idle = shop.client(&replica, &shop.order).connect().await;
     eventually("both connections are open", async || {
         replica.measured("ringfence_token_service_connections ").await.filter(|open| *open == 2.0)
     })
     .await;
-    tokio::time::timeout(Duration::from_millis(200), stream.read_u8()).await.unwrap_err();
     replica.signal("TERM");
     eventually("it is told", async || replica.log().contains("told to stop").then_some(())).await;
     stream.write_all(rest.as_bytes()).await.unwrap();

@@ -113,7 +113,7 @@ fn directory_identity(world: &World, identity: &Identity) -> DirectoryIdentity {
 fn other_issuers(world: &World, domain: &TrustDomain, name: &str) -> Vec<DirectoryIssuer> {
     let issuers = domain.spec.token_issuers.iter().filter_map(|declared| Some((declared, declared.issuer.as_ref()?)));
     let told = issuers.map(|(declared, issuer)| {
-        let key = IssuerKey::External { domain: name.to_owned(), name: declared.name.clone() };
+        let key = IssuerKey::external(name, &declared.name);
         let facts = world.issuer(&key).filter(|facts| facts.issuer == *issuer);
         let introspection_uri = declared.introspection_uri.as_ref();
         DirectoryIssuer {

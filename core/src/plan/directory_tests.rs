@@ -432,7 +432,7 @@ fn without_its_ca_a_domain_is_told_of_as_before() {
 
 /// What is known of the issuer outside.
 fn login(jwks: Value, why: Option<&str>) -> Change {
-    let key = IssuerKey::External { domain: "shop".to_owned(), name: "login".to_owned() };
+    let key = IssuerKey::external("shop", "login");
     let issuer = "https://login.example".to_owned();
     Change::IssuerKeys(
         key,

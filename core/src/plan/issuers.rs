@@ -11,7 +11,8 @@ use crate::world::{IssuerFacts, IssuerFailure, IssuerKey, NamespacedName, Proble
 /// The ConfigMap with the last good keys of a domain's issuers: none where there are no such keys.
 pub(super) fn record_step(world: &World, name: &str, domain: &TrustDomain, owner: &Owner) -> Step<ConfigMap> {
     let key = NamespacedName::new(world.settings.operator_namespace.clone(), format!("{name}{RECORD_SUFFIX}"));
-    let known = |issuer: &'_ str| -> Option<&IssuerFacts> { Some(world.issuer(&external(name, issuer))?.as_ref()) };
+    let known =
+        |issuer: &'_ str| -> Option<&IssuerFacts> { Some(world.issuer(&IssuerKey::external(name, issuer))?.as_ref()) };
     let names = domain.spec.token_issuers.iter().map(|issuer| issuer.name.as_str());
     let data = record_data(names.filter_map(|issuer| Some((issuer, known(issuer)?))));
     let found = world.config_map(&key);
@@ -37,7 +38,7 @@ pub(super) fn key_problems(world: &World, name: &str, domain: &TrustDomain) -> V
 }
 
 fn key_problem(world: &World, domain: &str, issuer: &DeclaredIssuer) -> Option<Problem> {
-    let key = external(domain, &issuer.name);
+    let key = IssuerKey::external(domain, &issuer.name);
     let problem = |reason, message| Some(Problem { condition: ConditionType::ResolvedRefs, reason, message });
     let (IssuerFailure { reason, since, why }, meanwhile) = match (world.issuer(&key), world.issuer_failure(&key)) {
         (Some(facts), _) => (facts.stale.as_ref()?, "the keys that were fetched before stay in use"),
@@ -53,8 +54,4 @@ fn key_problem(world: &World, domain: &str, issuer: &DeclaredIssuer) -> Option<P
         _ => "correct what it answers, or issuer and jwksUri in tokenIssuers",
     };
     problem(*reason, format!("token issuer {}: {why}, since {since}; {meanwhile} meanwhile; {to_do}", issuer.name))
-}
-
-fn external(domain: &str, name: &str) -> IssuerKey {
-    IssuerKey::External { domain: domain.to_owned(), name: name.to_owned() }
 }

@@ -47,7 +47,7 @@ fn a_callee_gets_the_keys_that_verify_its_callers_and_no_others() {
     assert_eq!(payment["jwks.json"], r#"{"keys":[]}"#, "the caller signs nothing");
     let jwks = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AA"}]});
     let known = |domain: &str, jwks: Value| {
-        let key = IssuerKey::External { domain: domain.to_owned(), name: "login".to_owned() };
+        let key = IssuerKey::external(domain, "login");
         let introspection_uri = Some("https://login.example/ask".to_owned());
         let facts = IssuerFacts { issuer: "https://login.example".to_owned(), jwks, introspection_uri, stale: None };
         Change::IssuerKeys(key, Some(Arc::new(facts)))

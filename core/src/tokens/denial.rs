@@ -21,8 +21,6 @@ pub enum OAuthError {
     UnauthorizedClient,
     /// There is no such grant type.
     UnsupportedGrantType,
-    /// There is no such token type.
-    UnsupportedTokenType,
     /// Something that is needed can't be reached now.
     TemporarilyUnavailable,
     /// The token service failed.
@@ -41,7 +39,6 @@ impl OAuthError {
             Self::InvalidTarget => "invalid_target",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -58,7 +55,6 @@ impl OAuthError {
             Self::InvalidTarget => "the audience is not open to this client",
             Self::UnauthorizedClient => "the client may not do this",
             Self::UnsupportedGrantType => "the grant type is not offered",
-            Self::UnsupportedTokenType => "the token type is not offered",
             Self::TemporarilyUnavailable => "try again later",
             Self::ServerError => "the token service failed",
         }

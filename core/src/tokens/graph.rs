@@ -77,11 +77,6 @@ impl TokenGraph {
         self.members.keys().map(String::as_str)
     }
 
-    /// What each namespace's document says about its domain; the documents of a domain say the same, but for moments.
-    pub fn domains(&self) -> impl Iterator<Item = &DirectoryDomain> {
-        self.members.values().map(|members| &members.domain)
-    }
-
     /// The domain of a service.
     #[must_use]
     pub fn domain_of(&self, spiffe_id: &SpiffeId) -> Option<&DirectoryDomain> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::claims::Claim;
 use super::fold::{Dirty, replace};
 use super::{Identity, ListedIssuer, NamespacedName, OutputFacts, Problem, SecretFacts, Unit, World};
-use crate::api::{ConditionType, Reason, ServiceIdentity, TrustDomain};
+use crate::api::{ConditionType, Reason, TrustDomain};
 use crate::issuers::CredentialsFacts;
 
 /// Credentials that an identity gets.
@@ -19,11 +19,9 @@ pub struct Client {
     pub secret: String,
 }
 
-impl ServiceIdentity {
-    /// Name of the Secret with the credentials for an issuer.
-    pub(super) fn client_secret(&self, issuer: &str) -> String {
-        format!("{}-{issuer}-client", self.metadata.name.as_deref().unwrap_or_default())
-    }
+/// Name of the Secret with an identity's credentials for an issuer.
+pub fn client_secret_name(identity: &str, issuer: &str) -> String {
+    format!("{identity}-{issuer}-client")
 }
 
 impl World {
@@ -71,12 +69,7 @@ fn source(issuer: &crate::api::TokenIssuer) -> Option<&str> {
 }
 
 /// The credentials that an identity gets for the issuers that it lists, and by which of them it can't prove itself.
-pub(super) fn clients(
-    world: &World,
-    object: &ServiceIdentity,
-    domain: &TrustDomain,
-    identity: &Identity,
-) -> (Vec<Client>, Vec<Problem>) {
+pub(super) fn clients(world: &World, domain: &TrustDomain, identity: &Identity) -> (Vec<Client>, Vec<Problem>) {
     let (mut clients, mut problems) = (Vec::new(), Vec::new());
     for ListedIssuer { name, .. } in &identity.issuers {
         let Some(issuer) = domain.token_issuer(name) else { continue };
@@ -101,7 +94,7 @@ pub(super) fn clients(
             );
         }
         let Some(source) = source(issuer) else { continue };
-        let secret = object.client_secret(name);
+        let secret = client_secret_name(&identity.key.name, name);
         let claim = Claim::Secret(NamespacedName::new(identity.key.namespace.clone(), secret.clone()));
         let own = identity.signing_key.iter().map(|(_, secret)| secret).chain([&identity.tls_secret]);
         match world.claims.holder_before(&claim, &identity.key) {

@@ -76,7 +76,7 @@ impl World {
         dirty: &mut Dirty,
     ) {
         for (name, facts) in recorded {
-            let key = IssuerKey::External { domain: domain.to_owned(), name };
+            let key = IssuerKey::external(domain, name);
             // While everything is listed, the record may come before the TrustDomain.
             if !self.issuers.fetched.contains(&key) && self.is_declared(&key, &facts.issuer) != Some(false) {
                 self.replace_issuer(&key, Some(facts), dirty);

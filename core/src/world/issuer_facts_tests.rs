@@ -43,7 +43,7 @@ spec:
 ";
 
 fn idp() -> IssuerKey {
-    IssuerKey::External { domain: "shop".to_owned(), name: "idp".to_owned() }
+    IssuerKey::external("shop", "idp")
 }
 
 fn facts(issuer: &str, kid: &str) -> Arc<IssuerFacts> {

@@ -13,6 +13,11 @@ use crate::jwt::parse_public_jwks;
 /// Name of the file with public keys in the ConfigMap that the token service publishes.
 pub const KEY_SET_FILE: &str = "jwks.json";
 
+/// Name of the ConfigMap in which the token service that runs under an identity publishes its public keys.
+pub fn key_set_name(identity: &str) -> String {
+    format!("{identity}-jwks")
+}
+
 /// Where the built-in token service is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenService {
@@ -27,7 +32,7 @@ pub struct TokenService {
 impl TokenService {
     /// The ConfigMap in which the token service publishes its public keys, as a JWK Set in `jwks.json`.
     pub fn key_set(&self) -> NamespacedName {
-        NamespacedName::new(self.identity.namespace.clone(), format!("{}-jwks", self.identity.name))
+        NamespacedName::new(self.identity.namespace.clone(), key_set_name(&self.identity.name))
     }
 
     /// What that ConfigMap tells of its keys, as it is `now`; nothing when it is gone.
@@ -71,6 +76,13 @@ pub enum IssuerKey {
     },
 }
 
+impl IssuerKey {
+    /// That of an issuer that a TrustDomain names.
+    pub fn external(domain: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::External { domain: domain.into(), name: name.into() }
+    }
+}
+
 /// An issuer of a TrustDomain as an identity lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedIssuer {
@@ -100,7 +112,7 @@ impl World {
         Some(match (&issuer.built_in, &issuer.issuer) {
             (None, Some(url)) => {
                 let domain = domain.metadata.name.clone().unwrap_or_default();
-                ListedIssuer { key: IssuerKey::External { domain, name: name.clone() }, name, issuer: url.clone() }
+                ListedIssuer { key: IssuerKey::external(domain, &name), name, issuer: url.clone() }
             }
             _ => {
                 let issuer = self.settings.token_service.as_ref()?.issuer.clone();

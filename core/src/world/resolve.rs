@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::claims::Claim;
-use super::clients::clients;
+use super::clients::{client_secret_name, clients};
 use super::identity::{DEFAULT_CERTIFICATE_DURATION, Identity, PodSummary, ResolvedIdentity, signed};
 use super::issuers::listable;
 use super::options::options;
@@ -25,7 +25,8 @@ pub(super) fn claims_of(object: &ServiceIdentity, cluster_domain: &str) -> BTree
         Claim::Secret(in_namespace(object.tls_secret())),
     ]);
     claims.extend(object.signing_key_secret().map(|secret| Claim::Secret(in_namespace(secret))));
-    let clients = object.spec.token_issuers.iter().map(|issuer| object.client_secret(issuer));
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let clients = object.spec.token_issuers.iter().map(|issuer| client_secret_name(name, issuer));
     claims.extend(clients.map(|secret| Claim::Secret(in_namespace(secret))));
     claims.extend(object.service_names().into_iter().map(|service| Claim::Service(in_namespace(service))));
     let names = object.spec.dns_names.iter().chain(&object.spec.ip_addresses);
@@ -139,7 +140,7 @@ impl Resolver<'_> {
             clients: Vec::new(),
             pods,
         };
-        let (clients, problems) = clients(self.world, self.object, &domain, &identity);
+        let (clients, problems) = clients(self.world, &domain, &identity);
         identity.clients = clients;
         self.problems.extend(problems);
         Some(identity)

@@ -196,8 +196,7 @@ impl World {
 
     /// The clients of the built-in token issuer are let in anew, and their domains say so.
     pub(super) fn judge_clients_again(&self, dirty: &mut Dirty) {
-        let selects = |domain: &TrustDomain| domain.spec.token_issuers.iter().any(|issuer| issuer.built_in.is_some());
-        for name in self.domains.iter().filter(|(_, domain)| selects(domain)).map(|(name, _)| name) {
+        for (name, _) in self.domains.iter().filter(|(_, domain)| domain.built_in_issuer().is_some()) {
             dirty.implied.insert(Origin::Clients(name.clone()));
             dirty.units.insert(Unit::Domain(name.clone()));
         }

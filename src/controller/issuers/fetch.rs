@@ -33,7 +33,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 use tower::Service;
 
-use crate::controller::error::chain;
+use crate::controller::error::{causes, chain};
 
 /// How long one answer may take, from the name's resolution to the last octet.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -164,7 +164,7 @@ impl Fetcher {
         let name: Name = url.host().parse().map_err(|_| invalid(format!("{url} has no host name")))?;
         let late = |_| unreachable(format!("the name in {url} is not resolved within {} s", PATIENCE.as_secs()));
         let resolved = timeout(PATIENCE, resolver.call(name)).await.map_err(late)?;
-        resolved.map(|_| ()).map_err(|error| no_answer(url, &error))
+        resolved.map(|_| ()).map_err(|error| no_answer(url, error.as_ref()))
     }
 
     fn resolver(&self, anywhere: bool) -> Resolver {
@@ -214,8 +214,12 @@ impl Answer {
     }
 }
 
-const NOT_PUBLIC: &str =
-    "is no address of the public internet: declare jwksUri or introspectionUri in tokenIssuers if it is the right one";
+/// Why a name leads nowhere that may be gone to.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "is no address of the public internet: declare jwksUri or introspectionUri in tokenIssuers if it is the right one"
+)]
+struct NotPublic;
 
 /// Names that the metadata name alone lead to public addresses alone.
 #[derive(Clone)]
@@ -225,7 +229,7 @@ impl Resolver {
     /// Names are looked up later, and addresses never are.
     fn check_literal(&self, url: &HttpsUrl) -> Result<(), Failure> {
         if url.host().parse().is_ok_and(|address| !self.0(address)) {
-            return Err(invalid(format!("{url}, which its metadata name, {NOT_PUBLIC}")));
+            return Err(invalid(format!("{url}, which its metadata name, {NotPublic}")));
         }
         Ok(())
     }
@@ -233,7 +237,7 @@ impl Resolver {
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = std::io::Error;
+    type Error = Box<dyn StdError + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -245,7 +249,7 @@ impl Service<Name> for Resolver {
         async move {
             let (admitted, others): (Vec<_>, Vec<_>) = resolved.await?.partition(|address| admits(address.ip()));
             if admitted.is_empty() && !others.is_empty() {
-                return Err(std::io::Error::other(NOT_PUBLIC));
+                return Err(NotPublic.into());
             }
             Ok(admitted.into_iter())
         }
@@ -269,9 +273,8 @@ fn refused(url: &HttpsUrl, status: StatusCode) -> Failure {
 }
 
 fn no_answer(url: &HttpsUrl, error: &(dyn StdError + 'static)) -> Failure {
-    let said = chain(error);
-    let why = format!("{url} can't be reached: {said}");
-    if said.contains(NOT_PUBLIC) { invalid(why) } else { unreachable(why) }
+    let why = format!("{url} can't be reached: {}", chain(error));
+    if causes(error).any(|cause| cause.is::<NotPublic>()) { invalid(why) } else { unreachable(why) }
 }
 
 fn no_body(url: &HttpsUrl, error: &(dyn StdError + 'static)) -> Failure {
@@ -284,4 +287,25 @@ fn no_body(url: &HttpsUrl, error: &(dyn StdError + 'static)) -> Failure {
 /// Where metadata were looked for.
 fn places(issuer: &HttpsUrl) -> String {
     metadata_urls(issuer).iter().map(HttpsUrl::as_str).collect::<Vec<_>>().join(" and at ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_no_public_address_is_the_issuers_fault_and_one_that_leads_nowhere_is_not() {
+        let issuer = DeclaredIssuer {
+            name: "login".to_owned(),
+            issuer: "https://login.example".parse().unwrap(),
+            jwks_uri: None,
+            introspection_uri: None,
+            roots: None,
+        };
+        let fetcher = Fetcher::new(issuer, Arc::new(|_| false)).unwrap();
+        let url: HttpsUrl = "https://localhost:1/keys".parse().unwrap();
+        let reason = async |anywhere| fetcher.get(&url, anywhere).await.err().unwrap().reason;
+        assert_eq!((reason(false).await, reason(true).await), (Reason::IssuerInvalid, Reason::IssuerUnreachable));
+        assert_eq!(fetcher.check_public(&url).await.unwrap_err().reason, Reason::IssuerInvalid);
+    }
 }

@@ -63,7 +63,7 @@ impl Issuers {
         let declared = self.lock();
         let of_domain = |(domain, issuers): (&String, &Vec<DeclaredIssuer>)| {
             let keyed = |issuer: &DeclaredIssuer| {
-                let key = IssuerKey::External { domain: domain.clone(), name: issuer.name.clone() };
+                let key = IssuerKey::external(domain, &issuer.name);
                 (key, issuer.clone())
             };
             issuers.iter().map(keyed).collect::<Vec<_>>()

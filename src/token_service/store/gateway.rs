@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::StoreError;
-use crate::controller::chain;
+use crate::controller::{chain, random};
 
 /// How long a member may take for an answer. Then the next one is asked; one whose leader has gone says nothing at all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -139,9 +139,7 @@ impl Gateway {
             return Err(StoreError::NoEndpoint);
         }
         // Not all replicas begin with the same one.
-        let mut random = [0; 1];
-        aws_lc_rs::rand::fill(&mut random).expect("the system has a random number generator");
-        let preferred = AtomicUsize::new(usize::from(random[0]) % endpoints.len());
+        let preferred = AtomicUsize::new(usize::from(u8::from_be_bytes(random())) % endpoints.len());
         Ok(Self { endpoints, preferred, client: ArcSwapOption::empty(), turns: Semaphore::new(MOST_REQUESTS) })
     }
 

@@ -81,6 +81,7 @@ impl Market {
     }
 
     /// The names of all services.
+    #[allow(dead_code, reason = "it is for tests/conformance, which shares these")]
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.members.keys().copied()
     }

@@ -10,7 +10,7 @@ use ringfence_core::api::{CertificateAlgorithm, SigningAlgorithm};
 use ringfence_core::jwt::SigningKey;
 use ringfence_core::pki::{
     AuthorityProfile, CaGeneration, CaGenerations, Certificate, Entropy, IssuedLeaf, LeafProfile, Phase,
-    RevocationCause, Revoked, SpiffeId, Usages, issue_leaf, issuing_bundle, new_root, roots_bundle,
+    RevocationCause, Revoked, SpiffeId, Usages, issue_leaf, issuing_bundle, new_root,
 };
 use ringfence_core::tokens::DirectoryIdentity;
 use serde_json::Value;
@@ -48,11 +48,6 @@ impl Domain {
     /// Its issuing CAs, PEM.
     pub fn bundle(&self) -> String {
         issuing_bundle(&self.authorities)
-    }
-
-    /// Its roots, PEM.
-    pub fn roots(&self) -> String {
-        roots_bundle(&self.authorities)
     }
 
     /// Its revocation lists, PEM.
