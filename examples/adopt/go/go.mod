@@ -1,0 +1,3 @@
+module ringfence.dev/examples/adopt
+
+go 1.26
