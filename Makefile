@@ -6,13 +6,16 @@ CLUSTER := .cluster
 LAUNCHER := $(CARGO) run --quiet --package ringfence-cluster --
 RINGFENCE := $(CARGO) run --quiet --package ringfence --
 
-.PHONY: help demo test cluster cluster-down bench generate check-generated docs image fmt lint
+.PHONY: help demo shop test cluster cluster-down bench generate check-generated docs image fmt lint
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Start a real Kubernetes, apply the shop's policies, and show what came of them
 	@examples/shop/demo
+
+shop: ## Run the shop: five services in pods on two nodes, both scenarios, and what must fail; needs root
+	@examples/shop/shop
 
 cluster: ## Start a cluster that stays up; prints the export line for kubectl
 	@if [ -n "$$KUBECONFIG" ]; then echo "export KUBECONFIG=$$KUBECONFIG"; \

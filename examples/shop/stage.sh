@@ -1,0 +1,34 @@
+# What the demo and the shop have in common; sourced by both, in the repository's root.
+
+bold='' dim='' plain=''
+[ ! -t 1 ] || { bold=$'\033[1m' dim=$'\033[2m' plain=$'\033[0m'; }
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
+run() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; "$@"; }
+need() { command -v "$1" >/dev/null || { echo "make ${0##*/} needs $1: $2" >&2; exit 2; }; }
+
+target=${CARGO_TARGET_DIR:-target}
+cluster=.cluster
+shop=examples/shop/policies
+launcher=$target/debug/ringfence-cluster
+ringfence=$target/debug/ringfence
+
+# Whether the cluster is one that was started here, and not that of KUBECONFIG.
+started=
+start_cluster() { # arguments of the launcher
+  [ -n "${KUBECONFIG:-}" ] && [ -z "$started" ] && return
+  "$launcher" down --dir "$cluster"
+  "$launcher" up --dir "$cluster" "$@" | tail -n 1
+  export KUBECONFIG=$PWD/$cluster/kubeconfig
+  started=yes
+}
+
+# kubectl and Helm as they are built for the cluster.
+use_programs() {
+  PATH=$(dirname "$("$launcher" build kubectl --print)"):$(dirname "$("$launcher" build helm --print)"):$PATH
+}
+
+# The operator's image, with what was built for development just now.
+pack_operator() {
+  local package; package=$(cargo pkgid --package ringfence)
+  image/pack "ringfence:${package##*[#@]}" "$ringfence"
+}
