@@ -231,8 +231,7 @@ fn limits(world: &World) -> Vec<String> {
     let disabled =
         disabled.map(|(name, _)| format!("TrustDomain {name} is Disabled: its namespaces count as unfenced"));
     let is_unknown = |(_, domain): &(&str, &TrustDomain)| {
-        world.settings.token_service.is_none()
-            && domain.built_in_issuer().is_some()
+        world.settings.token_service.is_none() && domain.built_in_issuer().is_some()
     };
     let unknown = domains(world).find(is_unknown).map(|(name, _)| {
         format!("TrustDomain {name} names the built-in token service, and where that is was not told: edges to it count as closed")
