@@ -12,6 +12,7 @@ mod files;
 mod install;
 mod lifecycle;
 mod restart;
+mod running;
 mod shop;
 mod support;
 mod takeover;

@@ -16,7 +16,7 @@ const CLASS: &str = "token-store";
 #[test]
 fn a_service_that_lists_the_token_service_gets_tokens_from_it_and_others_do_not_even_reach_it() {
     let Some(story) = Story::begin_alone("sts") else { return };
-    let scene = Scene::begin(&story);
+    let scene = Scene::begin(&story, &[]);
     scene.everything_gets_ready();
     scene.declare_the_orders();
     scene.who_lists_it_reaches_it_and_nobody_else();
@@ -28,7 +28,7 @@ fn a_service_that_lists_the_token_service_gets_tokens_from_it_and_others_do_not_
 }
 
 /// The installation with a token service, which goes at the end.
-struct Scene<'a> {
+pub struct Scene<'a> {
     story: &'a Story,
 }
 
@@ -48,9 +48,8 @@ impl Drop for Scene<'_> {
         let back = story.installation.helm("upgrade ringfence charts/ringfence --reset-values --wait --timeout=2m");
         for line in [
             format!("delete accesspolicies,serviceidentities --all --namespace={NAMESPACE}"),
-            "delete namespace orders --wait=false".to_owned(),
-            format!("delete namespace {NAMESPACE} --wait=false"),
-            "delete trustdomains orders token-service --wait=false".to_owned(),
+            format!("delete namespaces orders {NAMESPACE} --wait=false --ignore-not-found"),
+            "delete trustdomains orders token-service --wait=false --ignore-not-found".to_owned(),
             "delete persistentvolumes --all --wait=false".to_owned(),
         ] {
             if let (Err(error), false) = (story.try_kubectl(&line), std::thread::panicking()) {
@@ -64,17 +63,21 @@ impl Drop for Scene<'_> {
 }
 
 impl<'a> Scene<'a> {
-    /// Upgrades the release to one with a token service; its pods wait for what is declared then.
-    fn begin(story: &'a Story) -> Self {
+    /// Upgrades the release to one with a token service, which may read these Secrets with registered clients; its pods wait for
+    /// what is declared then.
+    pub fn begin(story: &'a Story, client_secrets: &[&str]) -> Self {
         let this = Self { story };
         let node = story.get("nodes")["items"][0]["metadata"]["name"].clone();
         let volumes: Vec<Value> = (0..3).map(|member| this.volume(member, &node)).collect();
         story.apply(&volumes);
         let (repository, tag) = ETCD_IMAGE.rsplit_once(':').unwrap();
-        let values = json!({"tokenService": {"enabled": true, "createNamespace": true, "store": {"etcd": {"managed": {
+        let store = json!({"etcd": {"managed": {
             "image": {"repository": repository, "tag": tag, "command": ["/etcd"]},
             "storage": {"size": "1Gi", "storageClassName": CLASS},
-        }}}}});
+        }}});
+        let values = json!({"tokenService": {
+            "enabled": true, "createNamespace": true, "clientSecrets": client_secrets, "store": store,
+        }});
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("values.json");
         fs::write(&file, values.to_string()).unwrap();
@@ -101,7 +104,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    fn everything_gets_ready(&self) {
+    pub fn everything_gets_ready(&self) {
         let (story, started) = (self.story, Instant::now());
         for file in ["1-token-service.yaml", "2-token-store.yaml"] {
             story.apply_file(&format!("examples/token-service/{file}"));

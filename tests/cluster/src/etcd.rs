@@ -120,13 +120,6 @@ impl Etcd {
         process.signal(if pause { Signal::STOP } else { Signal::CONT })
     }
 
-    /// Ends all members and returns when nothing is left of them.
-    pub fn stop(self) -> Result<()> {
-        let Self { members, supervisor, .. } = self;
-        drop(members);
-        supervisor.stop()
-    }
-
     fn spawn(&mut self, index: usize) -> Result<()> {
         let peer_url = |member: &Member| format!("https://127.0.0.1:{}", member.peer_port);
         let cluster: Vec<_> =

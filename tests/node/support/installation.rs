@@ -49,9 +49,10 @@ impl Installation {
             &[],
         )?;
         let etcd = pack_image(ETCD_IMAGE, &tool(Tool::Etcd)?, &[])?;
-        let node = NodeOptions { images: vec![image, etcd], ..NodeOptions::default() };
-        let cluster = Cluster::start(&Options { nodes: vec![node], ..Options::default() })?;
-        eprintln!("a cluster with a node: {:?}", started.elapsed());
+        // Two, so that nothing holds only because pods share one.
+        let nodes = NodeOptions::several(2, &[image, etcd]);
+        let cluster = Cluster::start(&Options { nodes, observe_flows: true, ..Options::default() })?;
+        eprintln!("a cluster with two nodes: {:?}", started.elapsed());
         cluster.kubectl(&["create", "namespace", OPERATOR_NAMESPACE])?;
         let restricted = "pod-security.kubernetes.io/enforce=restricted";
         cluster.kubectl(&["label", "namespace", OPERATOR_NAMESPACE, restricted])?;

@@ -1,0 +1,51 @@
+//! The shop, running: five services in real pods on two nodes, which use only what Ringfence delivers. Both scenarios work, and
+//! nothing else gets through.
+
+mod attempts;
+mod audit;
+mod changes;
+mod identity;
+mod ledger;
+mod network;
+mod scenarios;
+mod stage;
+
+use self::changes::{Load, serials};
+use self::ledger::Ledger;
+use self::stage::Stage;
+use crate::support::Story;
+
+/// The services, by namespace.
+const SERVICES: [(&str, &str); 5] = [
+    ("storefront", "gateway"),
+    ("storefront", "inventory"),
+    ("storefront", "order"),
+    ("settlement", "payment"),
+    ("settlement", "delivery"),
+];
+
+#[test]
+fn both_scenarios_work_and_nothing_else_gets_through() {
+    let Some(story) = Story::begin_alone("running") else { return };
+    let stage = Stage::set(&story);
+    let ledger = Ledger::default();
+    scenarios::both_work(&stage, &ledger, "unfenced");
+    audit::the_forgotten_policy_is_found(&stage, &ledger);
+    network::everything_is_open(&stage, &ledger);
+
+    let (first, load) = (serials(&stage), Load::begin(&stage));
+    audit::the_fence_goes_up(&stage);
+    network::only_what_is_declared_is_open(&stage, &ledger);
+    scenarios::both_work(&stage, &ledger, "fenced");
+    scenarios::the_rest_of_the_cluster_goes_on(&stage, &ledger);
+    stage.let_intruders_in();
+    identity::certificates_that_are_not_the_callers_are_refused(&stage, &ledger);
+    identity::tokens_that_order_did_not_sign_for_payment_are_refused(&stage, &ledger);
+    identity::customers_need_a_token_that_is_in_force(&stage, &ledger);
+    changes::renewals_lose_nothing(&stage, &ledger, load, &first);
+    changes::a_policy_that_goes_closes_and_one_that_comes_back_heals(&stage, &ledger);
+    changes::a_suspended_service_is_stopped_everywhere(&stage, &ledger);
+    drop(stage);
+    story.assert_rights_suffice();
+    ledger.finish();
+}
