@@ -74,8 +74,8 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (acceptor, port) = (Arc::new(self), CancellationToken::new());
-        let (tls, places) = (acceptor.tls(), Arc::new(Semaphore::new(CONNECTIONS)));
+        let (server, end) = (Arc::new(self), CancellationToken::new());
+        let (tls, places) = (server.tls(), Arc::new(Semaphore::new(CONNECTIONS)));
         let connections = GracefulShutdown::new();
         let accepting = async {
             loop {
@@ -88,7 +88,7 @@ impl Server {
                         continue;
                     }
                 };
-                let (server, tls, service, end) = (Arc::clone(&acceptor), tls.clone(), service.clone(), port.clone());
+                let (server, tls, service, end) = (Arc::clone(&server), tls.clone(), service.clone(), end.clone());
                 let watcher = connections.watcher();
                 tokio::spawn(async move {
                     if let Some((stream, peer)) = server.handshake(&tls, stream).await {
@@ -103,7 +103,7 @@ impl Server {
         if timeout(DRAIN, connections.shutdown()).await.is_err() {
             warn!("connections that did not end in time are ended");
         }
-        port.cancel();
+        end.cancel();
     }
 
     fn tls(&self) -> TlsAcceptor {
@@ -137,7 +137,10 @@ impl Server {
                 debug!(%address, %error, "a handshake failed");
                 return None;
             }
-            Err(_) => return None,
+            Err(_) => {
+                debug!(%address, "a handshake took too long");
+                return None;
+            }
         };
         let certificate = match stream.get_ref().1.peer_certificates() {
             None => None,
