@@ -377,12 +377,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Gives the operator's image on the node one name more.
+/// Gives the operator's image one name more, on every node.
 fn name_the_image_again(story: &Story) {
-    let node = story.cluster().node().unwrap();
     let image = |tag: &str| format!("docker.io/library/ringfence:{tag}");
-    let mut command = node.command(tool(Tool::Ctr).unwrap());
-    command.args(["--namespace=k8s.io", "images", "tag", "--force"]);
-    let output = command.args([image(env!("CARGO_PKG_VERSION")), image("next")]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for node in story.cluster().nodes().unwrap() {
+        let mut command = node.command(tool(Tool::Ctr).unwrap());
+        command.args(["--namespace=k8s.io", "images", "tag", "--force"]);
+        let output = command.args([image(env!("CARGO_PKG_VERSION")), image("next")]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
