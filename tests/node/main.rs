@@ -12,8 +12,10 @@ mod files;
 mod install;
 mod lifecycle;
 mod restart;
-mod running;
 mod shop;
 mod support;
 mod takeover;
 mod token_service;
+
+/// The stories are about one.
+const NODES: u8 = 1;

@@ -49,10 +49,10 @@ impl Installation {
             &[],
         )?;
         let etcd = pack_image(ETCD_IMAGE, &tool(Tool::Etcd)?, &[])?;
-        // Two, so that nothing holds only because pods share one.
-        let nodes = NodeOptions::several(2, &[image, etcd]);
-        let cluster = Cluster::start(&Options { nodes, observe_flows: true, ..Options::default() })?;
-        eprintln!("a cluster with two nodes: {:?}", started.elapsed());
+        let nodes = NodeOptions::several(crate::NODES, &[image, etcd]);
+        let observe_flows = nodes.len() > 1;
+        let cluster = Cluster::start(&Options { nodes, observe_flows, ..Options::default() })?;
+        eprintln!("a cluster: {:?}", started.elapsed());
         cluster.kubectl(&["create", "namespace", OPERATOR_NAMESPACE])?;
         let restricted = "pod-security.kubernetes.io/enforce=restricted";
         cluster.kubectl(&["label", "namespace", OPERATOR_NAMESPACE, restricted])?;

@@ -1,6 +1,13 @@
 //! The shop, running: five services in real pods on two nodes, which use only what Ringfence delivers. Both scenarios work, and
 //! nothing else gets through.
 
+//!
+//! It needs root, and is skipped without it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it should be")]
+#![allow(clippy::print_stderr, reason = "a test says what it skips and what it measured")]
+#![allow(clippy::needless_pass_by_value, reason = "json!({}) is written where it is used")]
+#![allow(unreachable_pub, reason = "it is all one binary")]
+
 mod attempts;
 mod audit;
 mod changes;
@@ -9,11 +16,17 @@ mod ledger;
 mod network;
 mod scenarios;
 mod stage;
+#[allow(dead_code, unused_imports, reason = "the stories on one node use more of it")]
+#[path = "../node/support/mod.rs"]
+mod support;
 
-use self::changes::{Load, serials};
-use self::ledger::Ledger;
-use self::stage::Stage;
-use crate::support::Story;
+use changes::{Load, serials};
+use ledger::Ledger;
+use stage::Stage;
+use support::Story;
+
+/// Two, so that nothing holds only because pods share one.
+const NODES: u8 = 2;
 
 /// The services, by namespace.
 const SERVICES: [(&str, &str); 5] = [

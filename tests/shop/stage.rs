@@ -17,10 +17,10 @@ use ringfence_core::pki::{CaGenerations, Entropy as _, LeafProfile, SecretData, 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::SERVICES;
 use super::attempts::From;
+use crate::SERVICES;
 use crate::support::Story;
-use crate::token_service::Scene;
+use crate::support::TokenService;
 
 /// What the services, and those who only call, run.
 const IMAGE: &str = "ringfence.dev/shop:1";
@@ -30,7 +30,7 @@ const TOKEN_SERVICE: &str = "token-service.ringfence-token-service.svc";
 /// Everything that is there.
 pub struct Stage<'a> {
     pub story: &'a Story,
-    _token_service: Scene<'a>,
+    _token_service: TokenService<'a>,
     files: TempDir,
     /// An address that is not in the cluster.
     pub outside: SocketAddr,
@@ -65,7 +65,7 @@ impl<'a> Stage<'a> {
     pub fn set(story: &'a Story) -> Self {
         let image = pack_image(IMAGE, &program(), &[]).unwrap();
         story.cluster().import_image(&image).unwrap();
-        let token_service = Scene::begin(story, &["shop-clients"]);
+        let token_service = TokenService::begin(story, &["shop-clients"]);
         token_service.everything_gets_ready();
         let outside = listen(story);
         let this = Self {

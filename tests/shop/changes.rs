@@ -57,7 +57,7 @@ pub fn renewals_lose_nothing(stage: &Stage<'_>, ledger: &Ledger, load: Load, fir
 
 /// The serial of each service's certificate, as its identity's status has it.
 pub fn serials(stage: &Stage<'_>) -> Vec<String> {
-    super::SERVICES
+    crate::SERVICES
         .iter()
         .map(|(namespace, name)| {
             let identity = stage.story.get(&format!("serviceidentity {name} --namespace={namespace}"));

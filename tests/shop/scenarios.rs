@@ -36,7 +36,7 @@ pub fn the_rest_of_the_cluster_goes_on(stage: &Stage<'_>, ledger: &Ledger) {
     let resolved = GATEWAY.request(story, &["--insecure", "https://inventory.storefront.svc"], None);
     ledger.is("a fenced pod resolves names", &resolved, !resolved.contains("lookup") && !resolved.contains("resolve"));
     let monitoring = From { namespace: "monitoring", pod: "prometheus" };
-    for (namespace, name) in super::SERVICES {
+    for (namespace, name) in crate::SERVICES {
         let url = format!("http://{}:9090/metrics", stage.address_of(namespace, name));
         let scraped = || monitoring.request(story, &[&url], None);
         ledger.comes_to(&format!("monitoring scrapes {name}"), scraped, |seen| seen.starts_with("answered 200"));
