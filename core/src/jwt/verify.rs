@@ -12,14 +12,12 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::PublicJwk;
+use super::{MOST_KEYS, PublicJwk};
 
 /// Longest token or assertion that is looked at, in octets.
 pub const MAX_TOKEN_LENGTH: usize = 16 * 1024;
 /// How far another's clock may differ, in seconds.
 pub const LEEWAY_SECONDS: i64 = 30;
-/// Most keys of one issuer or service.
-const MAX_KEYS: usize = 64;
 
 /// A JWT that is none, or that does not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
@@ -183,7 +181,7 @@ impl VerifyingKeys {
     pub fn of_issuer(jwks: &Value) -> Self {
         let keys = jwks.get("keys").and_then(Value::as_array);
         let mut set = HashMap::new();
-        for (kid, key) in keys.into_iter().flatten().take(MAX_KEYS).filter_map(parse) {
+        for (kid, key) in keys.into_iter().flatten().take(MOST_KEYS).filter_map(parse) {
             set.entry(kid).or_insert(key);
         }
         Self(set)
