@@ -3,6 +3,7 @@
 mod alone;
 mod cluster;
 mod declare;
+mod eventually;
 mod expect;
 mod family;
 mod issuer;
@@ -19,6 +20,7 @@ mod wait;
 pub use alone::begin_alone;
 pub use cluster::{Operation, TestCluster, guard};
 pub use declare::{Story, Trust, domain, identity, policy, service};
+pub use eventually::eventually;
 pub use expect::{Bystanders, closed, says};
 pub use family::passes;
 pub use issuer::{Answer, TestIssuer, key_set};
@@ -30,4 +32,4 @@ pub use outputs::{History, Namespaced, edit, essence, in_namespace, is_owned_by,
 pub use peer::{Peer, handshake, now, uri_of, webpki_verifies};
 pub use pods::pod;
 pub use replica::Replica;
-pub use wait::{eventually, gone, wait_for};
+pub use wait::{gone, wait_for};

@@ -1,15 +1,13 @@
 //! Waiting for conditions, never for time.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use kube::Api;
 use kube::core::Resource;
 use kube::runtime::wait::await_condition;
 use serde::de::DeserializeOwned;
 
-/// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::eventually::PATIENCE;
 
 /// Waits, by a watch, until an object is as wanted.
 pub async fn wait_for<K>(api: &Api<K>, name: &str, what: &str, wanted: impl Fn(&K) -> bool) -> K
@@ -31,21 +29,4 @@ where
     let condition = |object: Option<&K>| object.is_none();
     let waited = tokio::time::timeout(PATIENCE, await_condition(api.clone(), name, condition)).await;
     assert!(waited.is_ok(), "{name} did not go; it is still {:#?}", api.get_opt(name).await);
-}
-
-/// Looks again and again until there is an answer: for what can't be watched.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
-        let mut interval = tokio::time::interval(Duration::from_millis(50));
-        loop {
-            interval.tick().await;
-            if let Some(found) = look().await {
-                return found;
-            }
-        }
-    };
-    match tokio::time::timeout(PATIENCE, looking).await {
-        Ok(found) => found,
-        Err(_) => panic!("it did not come to pass that {what}"),
-    }
 }
