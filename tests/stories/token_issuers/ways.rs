@@ -30,18 +30,30 @@ fn port(number: u16) -> Value {
     json!([{"port": number, "protocol": "TCP"}])
 }
 
-/// The rules of an identity's NetworkPolicy in one direction, but for DNS.
-fn rules(policy: &NetworkPolicy, direction: &str) -> Vec<Value> {
+/// The rules of an identity's NetworkPolicy in one direction, but for DNS, and for callers of other stories: the token service
+/// of all of them is one.
+fn rules(story: &Story, policy: &NetworkPolicy, direction: &str) -> Vec<Value> {
     let policy = serde_json::to_value(policy).unwrap();
-    let is_dns = |rule: &&Value| !rule.to_string().contains("kube-system");
-    policy["spec"][direction].as_array().into_iter().flatten().filter(is_dns).cloned().collect()
+    let is_ours = |peer: &Value| {
+        let namespace = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"].as_str();
+        namespace.is_none_or(|namespace| namespace.starts_with(&story.name))
+    };
+    let is_not_dns = |rule: &&Value| !rule.to_string().contains("kube-system");
+    let ours = |rule: &Value| {
+        let mut rule = rule.clone();
+        if let Some(from) = rule.get_mut("from").and_then(Value::as_array_mut) {
+            from.retain(is_ours);
+        }
+        rule
+    };
+    policy["spec"][direction].as_array().into_iter().flatten().filter(is_not_dns).map(ours).collect()
 }
 
 /// Waits until the NetworkPolicy of an identity has these rules and no others.
 async fn has_rules(story: &Story, namespace: &str, name: &str, direction: &str, expected: &[Value]) {
     let what = format!("have the {direction} rules {expected:?}");
     let api = story.api::<NetworkPolicy>(namespace);
-    wait_for(&api, &format!("ringfence-{name}"), &what, |policy| rules(policy, direction) == expected).await;
+    wait_for(&api, &format!("ringfence-{name}"), &what, |policy| rules(story, policy, direction) == expected).await;
 }
 
 #[tokio::test]
