@@ -76,7 +76,7 @@ fn folder(recipe: Recipe) -> Result<PathBuf> {
 }
 
 /// The folder for what is built or fetched once: `$XDG_CACHE_HOME/ringfence`, or the same below `~/.cache`.
-pub fn root() -> Result<PathBuf> {
+pub(crate) fn root() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty());
     let cache = set("XDG_CACHE_HOME")
         .map(PathBuf::from)

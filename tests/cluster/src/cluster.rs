@@ -20,7 +20,7 @@ use crate::kubeconfig::{self, Kubectl};
 use crate::layout::Layout;
 use crate::node::{self, Node, NodeOptions};
 use crate::servers::Tool;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, supervised};
 
 /// What a cluster is to be like. The default is a control plane of its own in a temporary folder.
 #[derive(Clone, Debug, Default)]
@@ -119,9 +119,20 @@ impl Cluster {
         self.layout.folder()
     }
 
-    /// A command whose process, with all that it starts, ends with the cluster, unless another process runs that.
+    /// A command whose process, with all that it starts, ends with the cluster, whichever process runs that. It begins in
+    /// the cluster's folder.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        self.running.as_ref().map_or_else(|| Command::new(&program), |running| running.supervisor.command(&program))
+        supervised(&self.layout, program)
+    }
+
+    /// The certificate of the authority that signs what the cluster's servers show, in PEM.
+    pub fn authority(&self) -> &str {
+        self.authority.certificate()
+    }
+
+    /// A certificate of that authority, and its key, for a server of these names; gives their files.
+    pub(crate) fn server_certificate(&self, name: &str, names: &[String]) -> Result<(PathBuf, PathBuf)> {
+        self.authority.server(name, names)?.write(&self.layout.pki(), name)
     }
 
     /// The kubeconfig of a cluster administrator.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use ringfence_cluster::{Cluster, Tool, background, tool};
+use ringfence_cluster::{Cluster, Keycloak, Tool, background, tool};
 
 /// Runs a real Kubernetes cluster on this machine, without a container engine.
 #[derive(Parser)]
@@ -31,6 +31,14 @@ enum Command {
         /// Print the path of each
         #[arg(long)]
         print: bool,
+    },
+    /// Start Keycloak beside the cluster, which it ends with; the last line says where it listens
+    Keycloak {
+        #[command(flatten)]
+        place: Place,
+        /// The realm, as Keycloak imports it; `${NAME}` in it stands for an environment variable
+        #[arg(long)]
+        realm: PathBuf,
     },
     /// Own a cluster until killed (for `up`)
     #[command(hide = true)]
@@ -90,6 +98,13 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Down(place) => down(&place.dir),
         Command::Status(place) => status(&place.dir),
         Command::Build { names, print } => build(&names, print),
+        Command::Keycloak { place, realm } => {
+            let cluster = Cluster::attach(&place.dir)?;
+            let address = cluster.node()?.outside_address();
+            Keycloak::start(&cluster, &realm, address.into(), &[])?;
+            say(&address.to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Own(wish) => {
             background::own(&wish.place.dir, wish.cluster())?;
             Ok(ExitCode::SUCCESS)

@@ -43,15 +43,7 @@ impl Supervisor {
 
     /// A command whose process, with all that it starts, ends with the cluster.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command
-            .env_remove(OWNER)
-            .env(MARK, self.layout.folder())
-            .current_dir(self.layout.folder())
-            .stdin(Stdio::null())
-            // Out of the terminal's foreground group: Ctrl-C is for the owner, the rest follows in order.
-            .process_group(0);
-        command
+        supervised(&self.layout, program)
     }
 
     /// Registers shell commands that take back something done outside of the cluster's folder.
@@ -84,6 +76,19 @@ impl Drop for Supervisor {
         // There is nobody to tell; a folder that is still there tells it.
         let _ = self.finish();
     }
+}
+
+/// A command whose process, with all that it starts, ends with the cluster in a folder, whoever owns that.
+pub(crate) fn supervised(layout: &Layout, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_remove(OWNER)
+        .env(MARK, layout.folder())
+        .current_dir(layout.folder())
+        .stdin(Stdio::null())
+        // Out of the terminal's foreground group: Ctrl-C is for the owner, the rest follows in order.
+        .process_group(0);
+    command
 }
 
 /// Removes what is left of a cluster that nobody owns any more.
