@@ -54,8 +54,23 @@ pub struct OnBehalfOf(pub Value);
 #[derive(Clone)]
 pub struct SubjectToken(pub Zeroizing<String>);
 
+/// Extension of a request: a token of an issuer that the service has already, of a user who logged in through it. Where the
+/// callee demands a token of that issuer, it is sent as it is, and the issuer is not asked for one. To a callee that demands
+/// no issuer's, it is not sent. Where one of another issuer is demanded the request is not made: it would not be the user's
+/// any more. `Debug` does not show the token.
+#[derive(Clone)]
+pub struct IssuerToken {
+    /// The issuer's identifier (`iss`), as [`TokenIssuer::url`](crate::TokenIssuer::url) has it.
+    pub issuer: String,
+    /// The token.
+    pub token: Zeroizing<String>,
+}
+
 /// Calls others by the names that `access.json` has for them, such as `https://inventory.storefront.svc/items`. It verifies
 /// that the server is whom the name stands for, shows the own certificate, and adds the token that the callee demands.
+///
+/// A token issuer is called by the host of its URL, for what a service has to say to one itself, such as a login
+/// ([`Workload::issuer`]). It is verified by its roots; nothing is added to the request.
 ///
 /// It is a [`tower::Service`], so that the clients that tonic generates work on top of it.
 #[derive(Clone, Debug)]
@@ -66,7 +81,7 @@ pub struct Client {
 /// A call that could not be made. What the callee answers is no error, whatever its status.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// `access.json` names nobody by that name: there is no AccessPolicy, or it is not delivered yet.
+    /// `access.json` names nobody by that name, and no issuer: there is no AccessPolicy, or it is not delivered yet.
     #[error("{host} is none of those whom this service may call")]
     NotACallee {
         /// The name.
@@ -81,6 +96,14 @@ pub enum CallError {
     /// The token could not be signed.
     #[error("no token could be signed")]
     Signing(#[source] BoxError),
+    /// The user's token is of an issuer whose tokens the callee does not take ([`IssuerToken`]).
+    #[error("{host} takes no tokens of {issuer}, of which the user's is")]
+    OtherIssuer {
+        /// The callee.
+        host: String,
+        /// The token's issuer.
+        issuer: String,
+    },
     /// The issuer did not give a token for the callee.
     #[error("no token for {host} could be had")]
     Issuer {
@@ -123,7 +146,7 @@ impl Client {
         let mut ways: Vec<&AccessCallee> = material.callees(&host).map(|(_, callee)| callee).collect();
         ways.sort_by_key(|callee| callee.proof.token.as_ref().map(|token| token.signer == Signer::Issuer));
         let mut refused = CallError::NotACallee { host: host.clone() };
-        let mut ready = false;
+        let mut ready = ways.is_empty() && material.issuer_at(&host).is_some();
         for callee in ways {
             match self.token(&material, callee, &host, &head.extensions).await {
                 Ok(token) => {
@@ -155,6 +178,11 @@ impl Client {
         let Some(demanded) = &callee.proof.token else { return Ok(None) };
         if demanded.signer == Signer::Caller {
             return self.signed(material, demanded, host, extensions).map(Some);
+        }
+        if let Some(had) = extensions.get::<IssuerToken>() {
+            let is_of_it = demanded.issuer.as_ref() == Some(&had.issuer);
+            let other = || CallError::OtherIssuer { host: host.to_owned(), issuer: had.issuer.clone() };
+            return is_of_it.then(|| Some(had.token.clone())).ok_or_else(other);
         }
         let wanted = Wanted {
             issuer: demanded.issuer.as_deref().unwrap_or_default(),
@@ -211,6 +239,12 @@ where
 impl fmt::Debug for SubjectToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SubjectToken(redacted)")
+    }
+}
+
+impl fmt::Debug for IssuerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuerToken").field("issuer", &self.issuer).finish_non_exhaustive()
     }
 }
 

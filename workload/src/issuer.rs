@@ -1,6 +1,7 @@
 //! Talking to token issuers: asking about tokens (RFC 7662), and asking for some (RFC 6749, RFC 8693).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,31 @@ pub enum IssuerError {
     },
 }
 
+/// A token issuer, for a service that talks to it by itself: where customers log in, say. Requests to it go through
+/// [`Client`](crate::Client), which knows by what roots it is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenIssuer {
+    /// Its identifier (`iss`), below which its metadata are.
+    pub url: String,
+    /// By what the service proves itself there; none if no Secret of this issuer is mounted.
+    pub credentials: Option<ClientCredentials>,
+}
+
+/// What an issuer knows a client by (RFC 6749, section 2.3.1). `Debug` does not show the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientCredentials {
+    /// The client's id.
+    pub id: String,
+    /// Its secret.
+    pub secret: Zeroizing<String>,
+}
+
+impl fmt::Debug for ClientCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCredentials").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// A token that is wanted.
 pub(crate) struct Wanted<'a> {
     pub(crate) issuer: &'a str,
@@ -108,6 +134,18 @@ struct Issued {
 }
 
 impl Workload {
+    /// An issuer by its name in the TrustDomain, if `access.json` names it. Its credentials are those of this moment: they can
+    /// be others the next time.
+    pub fn issuer(&self, name: &str) -> Option<TokenIssuer> {
+        let material = self.material();
+        let (url, known) = material.issuer_named(name)?;
+        let credentials = known.credentials.as_ref().map(|credentials| ClientCredentials {
+            id: credentials.id.clone(),
+            secret: Zeroizing::new(String::from_utf8_lossy(credentials.secret()).into_owned()),
+        });
+        Some(TokenIssuer { url: url.to_owned(), credentials })
+    }
+
     /// What an issuer says of a token.
     pub(crate) async fn introspect(&self, issuer: &str, token: &str) -> Result<Value, IssuerError> {
         let material = self.material();
@@ -150,8 +188,10 @@ impl Workload {
         let issued: Issued = serde_json::from_value(answer)
             .map_err(|error| IssuerError::NoAnswer { url: endpoint.clone(), source: error.into() })?;
         let token = Zeroizing::new(issued.access_token);
-        if wanted.subject.is_none() {
-            let until = asked + Duration::from_secs(issued.expires_in).saturating_sub(MARGIN);
+        let life = Duration::from_secs(issued.expires_in).saturating_sub(MARGIN);
+        if wanted.subject.is_none()
+            && let Some(until) = asked.checked_add(life)
+        {
             tokens.with(epoch, |had| had.tokens.insert(key, (token.clone(), until)));
         }
         Ok(token)

@@ -7,7 +7,8 @@
 //!   the bundle of the trust domain that the peer's SPIFFE ID names, and lets a request through only if one entry of
 //!   `access.json` is satisfied as a whole: certificate, token, and what may be called;
 //! - a **client** ([`Workload::client`]), which calls those whom `access.json` names, proves to be talking to them and to
-//!   nobody else, shows the own certificate, and adds the token that the callee demands.
+//!   nobody else, shows the own certificate, and adds the token that the callee demands. It reaches the token issuers that
+//!   the service talks to as well ([`Workload::issuer`]).
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -47,8 +48,8 @@ mod workload;
 
 pub use authorize::{Caller, Decision};
 pub use certificate::{CertificateFault, certified_key};
-pub use client::{CallError, Client, OnBehalfOf, SubjectToken};
-pub use issuer::IssuerError;
+pub use client::{CallError, Client, IssuerToken, OnBehalfOf, SubjectToken};
+pub use issuer::{ClientCredentials, IssuerError, TokenIssuer};
 pub use issuer_token::IssuerTokenFault;
 pub use material::MaterialFault;
 pub use mounts::{MountFault, Mounts};

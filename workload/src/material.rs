@@ -124,6 +124,12 @@ impl Material {
         self.issuers.get(id)
     }
 
+    /// The issuer that has a name in the TrustDomain, with its identifier.
+    pub(crate) fn issuer_named(&self, name: &str) -> Option<(&str, &Issuer)> {
+        let mut named = self.issuers.iter().filter(|(_, issuer)| issuer.known.name == name);
+        named.next().map(|(id, issuer)| (id.as_str(), issuer))
+    }
+
     /// The issuer that is reached at a host.
     pub(crate) fn issuer_at(&self, host: &str) -> Option<&Issuer> {
         let is_at = |url: &str| host_of(url).is_some_and(|at| at.eq_ignore_ascii_case(host));
