@@ -21,17 +21,9 @@ pub(crate) struct Errand {
 }
 
 impl Errand {
-    /// The span of one call.
-    pub(crate) fn span(&self, callee: &str, what: &str) -> Span {
-        info_span!("call", otel.kind = "client", otel.name = format!("{callee} {what}"), callee)
-    }
-
     /// What is sent with a call to tie it to this request.
     pub(crate) fn headers(&self, span: &Span) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        TraceContextPropagator::new().inject_context(&span.context(), &mut HeaderInjector(&mut headers));
-        headers.insert(HeaderName::from_static(correlation::HEADER), self.correlation.header());
-        headers
+        headers(&self.correlation, span)
     }
 
     /// The same with the customer, for callees that are called with a certificate.
@@ -40,4 +32,17 @@ impl Errand {
         headers.extend(self.customer.header().map(|value| (HeaderName::from_static(behalf::HEADER), value)));
         headers
     }
+}
+
+/// The span of one call.
+pub(crate) fn span(callee: &str, what: &str) -> Span {
+    info_span!("call", otel.kind = "client", otel.name = format!("{callee} {what}"), callee)
+}
+
+/// What ties a call to a request, whoever it is made for.
+pub(crate) fn headers(correlation: &CorrelationId, span: &Span) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    TraceContextPropagator::new().inject_context(&span.context(), &mut HeaderInjector(&mut headers));
+    headers.insert(HeaderName::from_static(correlation::HEADER), correlation.header());
+    headers
 }

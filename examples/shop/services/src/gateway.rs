@@ -12,13 +12,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use clap::Args;
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use ringfence_workload::Caller;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::behalf::OnBehalfOf;
+use crate::calls::Calls;
 use crate::correlation::CorrelationId;
 use crate::errand::{Errand, IDEMPOTENCY_KEY};
 use crate::graphql;
@@ -27,7 +27,7 @@ use crate::peer::Peer;
 use crate::problem::Problem;
 use crate::service::{Options, Service};
 use crate::stock::{Item, Line};
-use crate::throttle::Throttle;
+use crate::throttle::{Throttle, retry_after};
 
 const INVENTORY: &str = "inventory.storefront.svc";
 const ORDER: &str = "order.storefront.svc";
@@ -39,7 +39,7 @@ const LONGEST_KEY: usize = 128;
 pub(crate) struct Gateway {
     #[command(flatten)]
     options: Options,
-    /// Calls a second that one client may make; twice as many in a moment.
+    /// Calls a second that one customer may make by one client; twice as many in a moment.
     #[arg(long, default_value = "50")]
     client_rate: NonZeroU32,
 }
@@ -49,17 +49,19 @@ struct Door {
     inventory: Peer,
     order: Peer,
     throttle: Arc<Throttle>,
+    calls: Arc<Calls>,
 }
 
 impl Gateway {
     pub(crate) async fn run(self) -> Result<()> {
-        let service = Service::start("gateway", self.options)?;
+        let mut service = Service::start("gateway", self.options)?;
         let client = service.workload.client();
         let door = Door {
             inventory: Peer::new(client.clone(), INVENTORY, Duration::from_secs(3)),
             // It calls three others one after the other.
             order: Peer::new(client, ORDER, Duration::from_secs(10)),
             throttle: Arc::new(Throttle::new(self.client_rate)),
+            calls: Arc::new(Calls::register(&mut service.metrics.registry)),
         };
         let schema = graphql::schema(door.inventory.clone());
         let router = Router::new()
@@ -86,13 +88,20 @@ async fn identify(
     let nobody =
         || Problem::new(StatusCode::UNAUTHORIZED, "an access token is needed, and the gateway's policy asks for none");
     let customer = customer.ok_or_else(nobody)?;
-    if let Err(wait) = door.throttle.take(&customer.client_id) {
+    let turn = door.throttle.take(caller_of(&customer));
+    door.calls.count(&customer.client_id, turn.is_ok());
+    if let Err(wait) = turn {
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many calls: wait as long as Retry-After says");
-        let seconds = wait.as_secs() + 1;
-        return Ok(([(RETRY_AFTER, seconds.to_string())], problem).into_response());
+        return Ok((retry_after(wait), problem).into_response());
     }
     request.extensions_mut().insert(Errand { correlation, customer });
     Ok(next.run(request).await)
+}
+
+/// Whose calls are limited together: those of one customer by one client. By the client alone, all customers of a front would
+/// wait for one of them, since their tokens are the front's.
+fn caller_of(customer: &OnBehalfOf) -> (&str, &str) {
+    (&customer.client_id, &customer.sub)
 }
 
 /// What is searched for.
@@ -150,4 +159,19 @@ async fn look_up(
 ) -> Result<(Extension<Hops>, Json<Value>), Problem> {
     let found = door.order.get::<Value>(&errand, &format!("/orders/{id}")).await?;
     Ok((Extension(found.hops), Json(found.content)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn customers_of_one_front_do_not_wait_for_one_another() {
+        let customer = |sub: &str| OnBehalfOf::of_token(&json!({"sub": sub, "azp": "front"})).unwrap();
+        let throttle = Throttle::new(NonZeroU32::MIN);
+        let bot = customer("bot");
+        assert!((0..20).any(|_| throttle.take(caller_of(&bot)).is_err()));
+        // One in 65,536 shares a bucket; of four, not all do.
+        assert!(["alice", "bob", "carol", "dave"].iter().any(|sub| throttle.take(caller_of(&customer(sub))).is_ok()));
+    }
 }

@@ -7,7 +7,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 use tracing::Instrument;
 
-use crate::errand::Errand;
+use crate::errand::{self, Errand};
 use crate::hop::Hops;
 use crate::peer::Answer;
 use crate::problem::Problem;
@@ -20,7 +20,7 @@ pub(crate) async fn call<M, T>(
     message: M,
     send: impl AsyncFnOnce(Request<M>) -> Result<Response<T>, Status>,
 ) -> Result<Answer<T>, Problem> {
-    let span = errand.span(host, method);
+    let span = errand::span(host, method);
     let mut request = Request::new(message);
     *request.metadata_mut() = MetadataMap::from_headers(errand.headers(&span));
     let customer = serde_json::to_value(&errand.customer).unwrap_or_default();

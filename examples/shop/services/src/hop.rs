@@ -42,6 +42,14 @@ impl Hop {
     }
 }
 
+/// Extension of a response: whom a service took its caller for, where it knows that by something of its own, of which
+/// `access.json` says nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Visitor {
+    pub(crate) name: String,
+    pub(crate) by: String,
+}
+
 /// What a token says, as far as it matters for who may call.
 fn token_in_words(claims: &Value) -> String {
     let claim = |name: &str| claims[name].as_str().unwrap_or_default();
@@ -70,7 +78,11 @@ impl Hops {
     }
 
     /// Writes the header of a response: the hop to this service, and those that came after it.
-    pub(crate) fn write(first: Option<Hop>, response: &mut Response) {
+    pub(crate) fn write(mut first: Option<Hop>, response: &mut Response) {
+        let visitor = response.extensions_mut().remove::<Visitor>();
+        if let (Some(first), Some(visitor)) = (&mut first, visitor) {
+            (first.caller, first.by) = (visitor.name, visitor.by);
+        }
         let later = response.extensions_mut().remove::<Self>().unwrap_or_default();
         let all: Vec<Hop> = first.into_iter().chain(later.0).collect();
         let value = serde_json::to_vec(&all).ok().and_then(|json| HeaderValue::from_bytes(&json).ok());
@@ -107,6 +119,15 @@ mod tests {
         let services: Vec<_> = told.0.iter().map(|hop| (&*hop.caller, &*hop.service)).collect();
         let calls = [("web", "gateway"), ("gateway", "order"), ("order", "inventory"), ("order", "payment")];
         assert_eq!(services, calls);
+    }
+
+    #[test]
+    fn a_visitor_is_named_by_what_the_service_knows_of_it() {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(Visitor { name: "alice".to_owned(), by: "its session".to_owned() });
+        Hops::write(Some(hop("front", "10.0.0.7")), &mut response);
+        let told = Hops::of_response(response.headers()).0;
+        assert_eq!((&*told[0].caller, &*told[0].by, &*told[0].service), ("alice", "its session", "front"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! The `shop` command: the five services of the example, their customer, and a client for experiments.
+//! The `shop` command: the six services of the example, their customer, and a client for experiments.
 
 mod behalf;
+mod calls;
 mod correlation;
 mod customer;
 mod delivery;
 mod errand;
+mod front;
 mod gateway;
 mod graphql;
 mod grpc;
@@ -41,6 +43,8 @@ use tokio::signal::unix::{SignalKind, signal};
 enum Command {
     /// The one door: REST and GraphQL for customers with an access token.
     Gateway(gateway::Gateway),
+    /// The shop in a browser: logs customers in at an issuer, keeps their tokens, and calls the gateway for them.
+    Front(front::Front),
     /// Knows what is in stock. Called by certificate.
     Inventory(inventory::Inventory),
     /// Takes orders. Called by certificate; calls payment and delivery with tokens that it signs.
@@ -71,6 +75,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Gateway(gateway) => gateway.run().await?,
+        Command::Front(front) => front.run().await?,
         Command::Inventory(inventory) => inventory.run().await?,
         Command::Order(order) => order.run().await?,
         Command::Payment(payment) => payment.run().await?,

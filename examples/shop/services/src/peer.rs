@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::Instrument;
 
-use crate::errand::Errand;
+use crate::errand::{self, Errand};
 use crate::hop::Hops;
 use crate::problem::Problem;
 
@@ -60,7 +60,7 @@ impl Peer {
         content: Bytes,
     ) -> Result<Answer<T>, Problem> {
         let what = path.split_once('?').map_or(path, |(path, _)| path);
-        let span = errand.span(self.host, &format!("{method} {what}"));
+        let span = errand::span(self.host, &format!("{method} {what}"));
         let mut request = Request::new(Full::new(content));
         *request.headers_mut() = errand.headers_with_customer(&span);
         request.headers_mut().insert(CONTENT_TYPE, "application/json".parse().expect("it is a header's value"));

@@ -1,4 +1,4 @@
-//! What all five services have in common: flags, start, and the end.
+//! What all six services have in common: flags, start, and the end.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,7 +31,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Flags of every service.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Folder with what Ringfence delivers: `tls`, `trust` and, for a service that signs, `signing-key`.
+    /// Folder with what Ringfence delivers: `tls`, `trust` and, for a service that signs, `signing-key`; for one that has a
+    /// secret at an issuer, `issuers/<name>`.
     #[arg(long, default_value = "/var/run/ringfence")]
     files: PathBuf,
     /// Address of the service. Who may call it is what `access.json` says of port 8443.
@@ -54,8 +55,9 @@ pub(crate) struct Options {
 /// A service that was started and does not serve yet.
 pub(crate) struct Service {
     pub(crate) workload: Workload,
+    /// What all services count. One may register what only it counts.
+    pub(crate) metrics: Metrics,
     options: Options,
-    metrics: Arc<Metrics>,
     /// Sends the last spans when the service ends.
     _telemetry: Telemetry,
 }
@@ -67,11 +69,11 @@ impl Service {
     /// When it can't be read: the kubelet starts the container again.
     pub(crate) fn start(name: &'static str, options: Options) -> Result<Self> {
         let telemetry = telemetry::start(name, &options.log, options.otlp_endpoint.as_deref())?;
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Metrics::default();
         let workload = Workload::open(Mounts::below(&options.files))
             .with_context(|| format!("what Ringfence delivers to {name} can't be used"))?;
         info!(spiffe_id = %workload.spiffe_id(), "started");
-        Ok(Self { workload, options, metrics, _telemetry: telemetry })
+        Ok(Self { workload, metrics, options, _telemetry: telemetry })
     }
 
     /// Serves until told to stop, and then finishes what is in work.
@@ -79,10 +81,10 @@ impl Service {
     /// # Errors
     /// When an address can't be bound.
     pub(crate) async fn serve(self, router: Router) -> Result<()> {
-        let Self { workload, options, metrics, _telemetry } = self;
+        let Self { workload, metrics, options, _telemetry } = self;
+        let metrics = Arc::new(metrics);
         let observer = Observer { spiffe_id: workload.spiffe_id().to_string(), metrics: metrics.clone() };
-        let router =
-            router.layer(DefaultBodyLimit::max(LONGEST_REQUEST)).layer(from_fn_with_state(Arc::new(observer), observe));
+        let router = observed(router, observer);
         let listener = TcpListener::bind(options.listen).await;
         let listener = listener.with_context(|| format!("can't listen on {}", options.listen))?;
         let (readiness, told, stop) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
@@ -103,6 +105,11 @@ impl Service {
         info!("stopped");
         Ok(())
     }
+}
+
+/// A service's routes, with what happens to every request of every service.
+pub(crate) fn observed(router: Router, observer: Observer) -> Router {
+    router.layer(DefaultBodyLimit::max(LONGEST_REQUEST)).layer(from_fn_with_state(Arc::new(observer), observe))
 }
 
 /// Counts who was let through and who was not, and logs the latter.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use self::session::{Answered, Session};
 use crate::stock::Line;
 
-/// Gets an access token by client credentials, and shops with it.
+/// Gets an access token by client credentials, or by a name and a password, and shops with it.
 #[derive(Debug, Args)]
 pub(crate) struct Customer {
     #[command(flatten)]
@@ -44,6 +44,12 @@ struct Access {
     /// File with its secret.
     #[arg(long)]
     client_secret_file: PathBuf,
+    /// Whose token it is to be: that of somebody with a name and a password at the issuer, in place of the client's own.
+    #[arg(long, requires = "password_file")]
+    username: Option<String>,
+    /// File with the password.
+    #[arg(long, requires = "username")]
+    password_file: Option<PathBuf>,
     /// Roots by which the issuer and the gateway are verified (PEM).
     #[arg(long, required = true, value_delimiter = ',')]
     roots: Vec<PathBuf>,
@@ -81,7 +87,11 @@ enum Errand {
         interval_ms: u64,
     },
     /// Prints the access token, to be used otherwise.
-    Token,
+    Token {
+        /// The one after it, which the refresh token gets.
+        #[arg(long)]
+        refreshed: bool,
+    },
 }
 
 fn resolved(text: &str) -> Result<(String, IpAddr), String> {
@@ -107,8 +117,9 @@ impl Customer {
                 load::run(Arc::new(session), &order(&items), count, Duration::from_millis(interval_ms)).await
             }
             Errand::Order { items, key, .. } => place(&session, &items, key).await,
-            Errand::Token => {
-                print(&format!("{}\n", session.token().await?))?;
+            Errand::Token { refreshed } => {
+                let token = if refreshed { session.refreshed().await? } else { session.token().await? };
+                print(&format!("{token}\n"))?;
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Readiness, Poll};
@@ -43,6 +44,8 @@ pub(super) struct Session {
 struct Token {
     text: String,
     until: Instant,
+    /// Gets the next one, where the issuer gave one.
+    refresh: Option<String>,
 }
 
 /// What the gateway answered.
@@ -83,34 +86,68 @@ impl Session {
         if let Some(token) = kept.as_ref().filter(|token| Instant::now() < token.until) {
             return Ok(token.text.clone());
         }
-        let token = self.new_token().await.context("the issuer gives no token")?;
+        let refresh = kept.take().and_then(|token| token.refresh);
+        let next = match refresh {
+            // It may be over, or taken back: then everything begins anew.
+            Some(refresh) => self.refresh(&refresh).await.ok(),
+            None => None,
+        };
+        let token = match next {
+            Some(token) => token,
+            None => self.first().await?,
+        };
         Ok(kept.insert(token).text.clone())
     }
 
-    /// RFC 6749, section 4.4.
-    async fn new_token(&self) -> Result<Token> {
-        let Access { client_id, client_secret_file, audience, scope, .. } = &self.access;
-        let secret = std::fs::read_to_string(client_secret_file);
-        let secret = secret.with_context(|| format!("{} can't be read", client_secret_file.display()))?;
+    /// The token after the first one.
+    pub(super) async fn refreshed(&self) -> Result<String> {
+        let refresh = self.first().await?.refresh.context("the issuer gave no refresh token")?;
+        Ok(self.refresh(&refresh).await?.text)
+    }
+
+    /// RFC 6749, section 4.4, or section 4.3 for somebody with a password.
+    async fn first(&self) -> Result<Token> {
+        let Access { audience, scope, username, password_file, .. } = &self.access;
+        let mut form = vec![("audience", audience.clone())];
+        form.extend(Some(("scope", scope.clone())).filter(|(_, scope)| !scope.is_empty()));
+        match (username, password_file) {
+            (Some(username), Some(file)) => form.extend([
+                ("grant_type", "password".to_owned()),
+                ("username", username.clone()),
+                ("password", read(file)?),
+            ]),
+            _ => form.push(("grant_type", "client_credentials".to_owned())),
+        }
+        self.grant(&form).await
+    }
+
+    /// RFC 6749, section 6.
+    async fn refresh(&self, token: &str) -> Result<Token> {
+        self.grant(&[("grant_type", "refresh_token".to_owned()), ("refresh_token", token.to_owned())]).await
+    }
+
+    async fn grant(&self, form: &[(&str, String)]) -> Result<Token> {
+        let Access { client_id, client_secret_file, .. } = &self.access;
         let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let credentials = BASE64_STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret.trim())));
-        let scope = Some(("scope", scope)).filter(|(_, scope)| !scope.is_empty());
-        let form = form_urlencoded::Serializer::new(String::new())
-            .append_pair("grant_type", "client_credentials")
-            .append_pair("audience", audience)
-            .extend_pairs(scope)
-            .finish();
+        let secret = read(client_secret_file)?;
+        let credentials = BASE64_STANDARD.encode(format!("{}:{}", encode(client_id), encode(&secret)));
         let request = Request::post(self.access.token_endpoint.clone())
             .header(AUTHORIZATION, format!("Basic {credentials}"))
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::from(form))?;
+            .body(Full::from(form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish()))?;
         let asked = Instant::now();
-        let (status, _, content) = self.send(request).await?;
+        let (status, _, content) = self.send(request).await.context("the issuer gives no token")?;
         let (Some(token), true) = (content["access_token"].as_str(), status.is_success()) else {
-            bail!("{} {} {}", status.as_u16(), content["error"], content["error_description"]);
+            bail!(
+                "the issuer gives no token: {} {} {}",
+                status.as_u16(),
+                content["error"],
+                content["error_description"]
+            );
         };
         let life = Duration::from_secs(content["expires_in"].as_u64().unwrap_or(60));
-        Ok(Token { text: token.to_owned(), until: asked + life * 2 / 3 })
+        let refresh = content["refresh_token"].as_str().map(str::to_owned);
+        Ok(Token { text: token.to_owned(), until: asked + life * 2 / 3, refresh })
     }
 
     /// Asks the gateway.
@@ -148,6 +185,12 @@ impl Session {
         };
         tokio::time::timeout(PATIENCE, exchange).await.with_context(|| format!("nothing came in {PATIENCE:?}"))?
     }
+}
+
+/// A secret in a file.
+fn read(file: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
+    Ok(text.trim().to_owned())
 }
 
 /// Names that are known here, and all others from the system.
