@@ -31,6 +31,8 @@ pub enum Tool {
     Prometheus,
     /// Checks rules without a server.
     Promtool,
+    /// Our own build of the OpenTelemetry Collector: it writes the traces that it is sent as lines of JSON.
+    Otelcol,
     /// Judges NetworkPolicies by itself, without a cluster.
     Netpolicy,
     /// Another, independent judge of NetworkPolicies.
@@ -98,6 +100,7 @@ impl Tool {
             Self::Helm => ("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
             Self::Prometheus => ("prometheus", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
             Self::Promtool => ("promtool", "prometheus", "github.com/prometheus/prometheus/cmd/promtool"),
+            Self::Otelcol => ("otelcol", "otelcol", "."),
             Self::Netpolicy => ("netpolicy", "netpolicy", "github.com/np-guard/netpol-analyzer/cmd/netpolicy"),
             Self::Cyclonus => ("cyclonus", "cyclonus", "github.com/mattfenwick/cyclonus/cmd/cyclonus"),
         };
