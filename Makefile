@@ -14,7 +14,7 @@ help: ## Say what there is to make
 demo: ## Start a real Kubernetes, apply the shop's policies, and show what came of them
 	@examples/shop/demo
 
-shop: ## Run the shop: five services in pods on two nodes, both scenarios, and what must fail; needs root
+shop: ## Run the shop in pods on two nodes: both scenarios, what must fail, and Keycloak where Java is; needs root
 	@examples/shop/shop
 
 cluster: ## Start a cluster that stays up; prints the export line for kubectl

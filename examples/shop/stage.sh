@@ -4,7 +4,7 @@ bold='' dim='' plain=''
 [ ! -t 1 ] || { bold=$'\033[1m' dim=$'\033[2m' plain=$'\033[0m'; }
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 run() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; "$@"; }
-need() { command -v "$1" >/dev/null || { echo "make ${0##*/} needs $1: $2" >&2; exit 2; }; }
+need() { command -v "$1" >/dev/null || { echo "$0 needs $1: $2" >&2; exit 2; }; }
 
 target=${CARGO_TARGET_DIR:-target}
 cluster=.cluster
@@ -32,3 +32,6 @@ pack_operator() {
   local package; package=$(cargo pkgid --package ringfence)
   image/pack "ringfence:${package##*[#@]}" "$ringfence"
 }
+
+# What was just declared takes a moment to be with everyone: until then a customer is told to try again.
+until_taken() { local tries; for tries in $(seq 30); do "$@" >/dev/null && break; done; run "$@"; }

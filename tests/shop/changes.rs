@@ -13,8 +13,12 @@ pub struct Load(Child);
 
 impl Load {
     pub fn begin(stage: &Stage<'_>) -> Self {
-        let mut command = stage
-            .customer_command("web", &["order", &format!("{}:1", stage.sku), "--count", "0", "--interval-ms", "200"]);
+        let order = format!("{}:1", stage.sku);
+        Self::of(stage.customer_command("web", &["order", &order, "--count", "0", "--interval-ms", "200"]))
+    }
+
+    /// Of a customer's command that orders until it is told to stop.
+    pub fn of(mut command: Command) -> Self {
         Self(command.stdout(Stdio::piped()).spawn().unwrap())
     }
 

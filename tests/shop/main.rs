@@ -10,8 +10,10 @@
 
 mod attempts;
 mod audit;
+mod browser;
 mod changes;
 mod identity;
+mod keycloak;
 mod ledger;
 mod network;
 mod scenarios;
@@ -19,8 +21,10 @@ mod stage;
 #[allow(dead_code, unused_imports, reason = "the stories on one node use more of it")]
 #[path = "../node/support/mod.rs"]
 mod support;
+mod traces;
 
 use changes::{Load, serials};
+use keycloak::Login;
 use ledger::Ledger;
 use stage::Stage;
 use support::Story;
@@ -51,6 +55,7 @@ fn both_scenarios_work_and_nothing_else_gets_through() {
     network::only_what_is_declared_is_open(&stage, &ledger);
     scenarios::both_work(&stage, &ledger, "fenced");
     scenarios::the_rest_of_the_cluster_goes_on(&stage, &ledger);
+    traces::an_order_is_one_trace(&stage, &ledger);
     stage.let_intruders_in();
     identity::certificates_that_are_not_the_callers_are_refused(&stage, &ledger);
     identity::tokens_that_order_did_not_sign_for_payment_are_refused(&stage, &ledger);
@@ -58,6 +63,13 @@ fn both_scenarios_work_and_nothing_else_gets_through() {
     changes::renewals_lose_nothing(&stage, &ledger, load, &first);
     changes::a_policy_that_goes_closes_and_one_that_comes_back_heals(&stage, &ledger);
     changes::a_suspended_service_is_stopped_everywhere(&stage, &ledger);
+    let login = Login::begin(&stage);
+    let before = login.takes_over();
+    keycloak::tokens_of_keycloak_are_taken(&login, &ledger, &before);
+    keycloak::the_front_keeps_the_tokens(&login, &ledger);
+    keycloak::each_client_has_its_share(&login, &ledger);
+    keycloak::tokens_are_verified_by_key(&login, &ledger);
+    drop(login);
     drop(stage);
     story.assert_rights_suffice();
     ledger.finish();

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use ringfence::controller::SystemEntropy;
-use ringfence_cluster::{OPERATOR_NAMESPACE, pack_image};
+use ringfence_cluster::{OPERATOR_NAMESPACE, Tool, pack_image, tool};
 use ringfence_core::pki::{CaGenerations, Entropy as _, LeafProfile, SecretData, Usages, issue_leaf, tls_secret_data};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -24,6 +24,8 @@ use crate::support::TokenService;
 
 /// What the services, and those who only call, run.
 const IMAGE: &str = "ringfence.dev/shop:1";
+/// What traces are sent to.
+const COLLECTOR_IMAGE: &str = "ringfence.dev/otelcol:1";
 /// Where the customer's tokens come from.
 const TOKEN_SERVICE: &str = "token-service.ringfence-token-service.svc";
 
@@ -56,15 +58,19 @@ impl Drop for Stage<'_> {
             let _ = story.try_kubectl(&format!("delete {all} --namespace={namespace}"));
         }
         let _ = story.try_kubectl("delete trustdomains storefront settlement shop-root --wait=false");
-        let _ = story.try_kubectl("delete namespaces storefront settlement strangers monitoring --wait=false");
+        let all = "storefront settlement strangers monitoring login";
+        let _ = story.try_kubectl(&format!("delete namespaces {all} --wait=false --ignore-not-found"));
+        let _ = story
+            .try_kubectl(&format!("delete secret shop-keycloak --namespace={OPERATOR_NAMESPACE} --ignore-not-found"));
     }
 }
 
 impl<'a> Stage<'a> {
     /// The shop, declared and not fenced yet.
     pub fn set(story: &'a Story) -> Self {
-        let image = pack_image(IMAGE, &program(), &[]).unwrap();
-        story.cluster().import_image(&image).unwrap();
+        for (image, program) in [(IMAGE, program()), (COLLECTOR_IMAGE, tool(Tool::Otelcol).unwrap())] {
+            story.cluster().import_image(&pack_image(image, &program, &[]).unwrap()).unwrap();
+        }
         let token_service = TokenService::begin(story, &["shop-clients"]);
         token_service.everything_gets_ready();
         let outside = listen(story);
@@ -82,6 +88,7 @@ impl<'a> Stage<'a> {
             "policies/4-settlement.yaml",
             "running/2-gateway.yaml",
             "running/3-monitoring.yaml",
+            "collector.yaml",
         ] {
             story.apply_file(&format!("examples/shop/{file}"));
         }
@@ -120,6 +127,10 @@ impl<'a> Stage<'a> {
         let members = read("running/1-trust-domains.yaml").into_iter().map(|mut domain| {
             domain["spec"]["enforcement"] = json!(enforcement);
             domain["spec"]["certificates"]["duration"] = json!("5m");
+            // One that a customer has is to be refused for another reason than its age.
+            if let Some(built_in) = domain["spec"].pointer_mut("/tokenIssuers/0/builtIn") {
+                built_in["tokenLifetime"] = json!("5m");
+            }
             domain
         });
         root.into_iter().chain(members).collect()
@@ -136,9 +147,8 @@ impl<'a> Stage<'a> {
 
     pub fn customer_command(&self, client: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
-        let file = |name: &str| self.files.path().join(name).display().to_string();
-        command.args(["customer", "--client-id", client, "--client-secret-file", &file(client)]);
-        command.args(["--roots", &file("roots.pem")]);
+        command.args(["customer", "--client-id", client, "--client-secret-file", &self.saved(client)]);
+        command.args(["--roots", &self.saved("roots.pem")]);
         for (name, namespace, app) in [
             ("gateway.storefront.svc", "storefront", "gateway"),
             (TOKEN_SERVICE, "ringfence-token-service", "token-service"),
@@ -199,10 +209,32 @@ impl<'a> Stage<'a> {
         self.story.get(&format!("configmap {name} --namespace={namespace}"))["data"][file].as_str().unwrap().to_owned()
     }
 
-    fn save(&self, name: &str, content: &[u8]) -> PathBuf {
+    /// Puts a file beside the others that customers have.
+    pub fn save(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.files.path().join(name);
         fs::write(&path, content).unwrap();
         path
+    }
+
+    /// Where such a file is.
+    pub fn saved(&self, name: &str) -> String {
+        self.files.path().join(name).display().to_string()
+    }
+
+    /// Customers believe another root, too.
+    pub fn believe(&self, root: &str) {
+        let known = fs::read_to_string(self.saved("roots.pem")).unwrap();
+        self.save("roots.pem", format!("{known}{root}").as_bytes());
+    }
+
+    /// What a service has counted under a name, by its labels, as monitoring reads it.
+    pub fn measured(&self, service: &str, name: &str) -> String {
+        let monitoring = From { namespace: "monitoring", pod: "prometheus" };
+        let url = format!("http://{}:9090/metrics", self.address_of("storefront", service));
+        let all = monitoring.request(self.story, &[&url], None);
+        let words: Vec<&str> = all.split_whitespace().collect();
+        let series = words.windows(2).filter(|words| words[0].starts_with(&format!("shop_{name}_total{{")));
+        series.map(|words| words.join(" ")).collect::<Vec<_>>().join(", ")
     }
 
     fn register(&self, client: &str, scope: Option<&str>) {
@@ -285,7 +317,8 @@ pub fn program() -> PathBuf {
     program
 }
 
-fn said(output: &Output) -> String {
+/// What a command printed, or complained about.
+pub fn said(output: &Output) -> String {
     let octets = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
     String::from_utf8_lossy(octets).trim_end().to_owned()
 }
