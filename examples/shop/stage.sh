@@ -33,5 +33,10 @@ pack_operator() {
   image/pack "ringfence:${package##*[#@]}" "$ringfence"
 }
 
-# What was just declared takes a moment to be with everyone: until then a customer is told to try again.
-until_taken() { local tries; for tries in $(seq 30); do "$@" >/dev/null && break; done; run "$@"; }
+# What was just declared takes a moment to be with everyone: the kubelet looks at mounted files about once a minute. Until then
+# a customer is told to try again.
+until_taken() {
+  local begin=$SECONDS
+  until "$@" >/dev/null || [ $((SECONDS - begin)) -gt 120 ]; do sleep 1; done
+  run "$@"
+}
