@@ -46,6 +46,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What `access.json` says of the issuers that an identity lists.
 #[derive(Default, Deserialize)]
 struct Access {
+    #[serde(default, rename = "spiffeID")]
+    spiffe_id: String,
     #[serde(default)]
     issuers: BTreeMap<String, Listed>,
 }
@@ -63,6 +65,8 @@ struct Listed {
 /// What was delivered, in parts.
 #[derive(Default)]
 struct Delivered {
+    /// The token service's own SPIFFE ID.
+    spiffe_id: String,
     /// By identifier.
     listed: BTreeMap<String, Listed>,
     /// The files beside `access.json`.
@@ -87,8 +91,15 @@ pub(super) struct Issuers {
 struct Issuer {
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     uri: String,
-    /// `Authorization`, unless the certificate is what proves who asks.
-    authorization: Option<Zeroizing<String>>,
+    proof: Proof,
+}
+
+/// What proves who asks.
+enum Proof {
+    /// `Authorization`.
+    Secret(Zeroizing<String>),
+    /// The certificate, for a client of this id (RFC 8705, section 2).
+    Certificate { client_id: String },
 }
 
 impl Issuers {
@@ -111,9 +122,10 @@ impl Issuers {
             warn!(%error, "access.json can't be read: no other issuer can be asked about tokens");
             None
         });
-        let listed = access.unwrap_or_default().issuers;
+        let Access { spiffe_id, issuers: listed } = access.unwrap_or_default();
         let names = listed.values().map(|issuer| issuer.name.clone()).collect();
         self.change(|delivered| {
+            delivered.spiffe_id = spiffe_id;
             delivered.listed = listed;
             delivered.files = files;
         });
@@ -167,21 +179,21 @@ impl Issuers {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots);
         let credentials = delivered.credentials.get(&listed.name);
-        let authorization = credentials.map(authorization).transpose()?;
-        let tls = if authorization.is_some() {
-            tls.with_no_client_auth()
+        let (tls, proof) = if let Some(credentials) = credentials {
+            (tls.with_no_client_auth(), Proof::Secret(authorization(credentials)?))
         } else {
             let file = |name| delivered.certificate.get(name).unwrap_or_default();
             let key = PrivateKeyDer::from_pem_slice(file("tls.key")).map_err(|_| "there is no certificate yet")?;
             let chain = certificates(file("tls.crt"))?;
-            tls.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?
+            let tls = tls.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?;
+            (tls, Proof::Certificate { client_id: delivered.spiffe_id.clone() })
         };
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
-        Ok(Issuer { http, uri: uri.to_owned(), authorization })
+        Ok(Issuer { http, uri: uri.to_owned(), proof })
     }
 
     /// Whether an issuer can be asked.
@@ -220,14 +232,19 @@ impl Issuers {
 
 impl Issuer {
     async fn ask(&self, token: &str, headers: HeaderMap) -> Result<Value, String> {
+        let (authorization, client) = match &self.proof {
+            Proof::Secret(authorization) => (Some(authorization.as_str()), None),
+            Proof::Certificate { client_id } => (None, Some(("client_id", client_id))),
+        };
         let form = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("token", token), ("token_type_hint", "access_token")])
+            .extend_pairs(client)
             .finish();
         let mut request = Request::post(&self.uri)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json");
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.as_str());
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         let mut request =
             request.body(Full::from(form)).map_err(|_| "its introspection endpoint is no URL".to_owned())?;

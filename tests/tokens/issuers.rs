@@ -40,12 +40,20 @@ async fn an_opaque_token_is_exchanged_for_what_its_issuer_says_of_it() {
     assert_eq!(exchange().await.error(), (400, "invalid_grant"));
     assert!(issuer.asked.lock().unwrap().is_empty());
 
-    let access = json!({"issuers": {issuer.identifier(): {
+    let issuers = json!({issuer.identifier(): {
         "name": "keycloak", "introspectionUri": issuer.introspection_uri(), "roots": "issuer.keycloak.pem",
-    }}});
+    }});
+    let access = json!({"spiffeID": "spiffe://platform/ns/sts/sa/token-service", "issuers": issuers});
+    shop.sts.write_trust(&[("access.json", &access.to_string()), ("issuer.keycloak.pem", shop.sts.roots())]).await;
+    let client_id = "client_id=spiffe%3A%2F%2Fplatform%2Fns%2Fsts%2Fsa%2Ftoken-service";
+    eventually("the issuer is asked by a client that its certificate proves", async || {
+        assert_eq!(exchange().await.error(), (400, "invalid_grant"));
+        let asked = issuer.asked.lock().unwrap();
+        asked.iter().any(|(authorization, form)| authorization.is_empty() && form.contains(client_id)).then_some(())
+    })
+    .await;
     let secret = [("client-id", "ringfence"), ("client-secret", "s:e cret")];
     shop.sts.write_secret("token-service-keycloak-client", &secret).await;
-    shop.sts.write_trust(&[("access.json", &access.to_string()), ("issuer.keycloak.pem", shop.sts.roots())]).await;
     let expected = format!("Basic {}", STANDARD.encode("ringfence:s%3Ae+cret"));
     eventually("the issuer is asked with its credentials", async || {
         assert_eq!(exchange().await.error(), (400, "invalid_grant"), "it says that the token is not active");

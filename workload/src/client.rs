@@ -70,7 +70,8 @@ pub struct IssuerToken {
 /// that the server is whom the name stands for, shows the own certificate, and adds the token that the callee demands.
 ///
 /// A token issuer is called by the host of its URL, for what a service has to say to one itself, such as a login
-/// ([`Workload::issuer`]). It is verified by its roots; nothing is added to the request.
+/// ([`Workload::issuer`]). It is verified by its roots, and is shown the own certificate if it asks for one; nothing is added
+/// to the request. Endpoints on another host than the issuer's, or that of its introspection, are not reached.
 ///
 /// It is a [`tower::Service`], so that the clients that tonic generates work on top of it.
 #[derive(Clone, Debug)]

@@ -72,7 +72,8 @@ pub enum IssuerError {
 pub struct TokenIssuer {
     /// Its identifier (`iss`), below which its metadata are.
     pub url: String,
-    /// By what the service proves itself there; none if no Secret of this issuer is mounted.
+    /// By what the service proves itself there; none if no Secret of this issuer is mounted: then only its certificate speaks
+    /// for it.
     pub credentials: Option<ClientCredentials>,
 }
 
@@ -229,12 +230,14 @@ impl Workload {
         credentials: Option<&Credentials>,
         form: &[(&str, &str)],
     ) -> Result<Value, IssuerError> {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        // Without a secret the certificate proves the client (RFC 8705, section 2).
+        let client = credentials.is_none().then(|| ("client_id", self.spiffe_id().to_string()));
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).extend_pairs(client).finish();
         let mut request = Request::post(url)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json");
-        if let Some(basic) = credentials.and_then(basic) {
-            request = request.header(AUTHORIZATION, basic);
+        if let Some(credentials) = credentials {
+            request = request.header(AUTHORIZATION, basic(credentials));
         }
         self.ask(url, request, Full::from(body).map_err(Into::into).boxed_unsync()).await
     }
@@ -260,11 +263,12 @@ impl Workload {
 }
 
 /// RFC 6749, section 2.3.1.
-fn basic(credentials: &Credentials) -> Option<HeaderValue> {
+fn basic(credentials: &Credentials) -> HeaderValue {
     let encoded = |octets: &[u8]| form_urlencoded::byte_serialize(octets).collect::<String>();
     let secret = Zeroizing::new(encoded(credentials.secret()));
     let pair = Zeroizing::new(format!("{}:{}", encoded(credentials.id.as_bytes()), *secret));
-    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes()))).ok()?;
+    let value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    let mut value = value.expect("Base64 is visible ASCII");
     value.set_sensitive(true);
-    Some(value)
+    value
 }

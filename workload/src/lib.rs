@@ -1,7 +1,8 @@
 //! What a Rust service needs to use what Ringfence delivers to it.
 //!
-//! A pod mounts three things: the Secret `<identity>-tls`, the ConfigMap `<identity>-trust` and, if the service signs
-//! tokens, the Secret `<identity>-signing-key`. [`Workload`] reads them, follows every change, and makes of them:
+//! A pod mounts the Secret `<identity>-tls`, the ConfigMap `<identity>-trust` and, if the service signs tokens, the Secret
+//! `<identity>-signing-key`; for each issuer that knows it by a secret, the Secret `<identity>-<issuer>-client`.
+//! [`Workload`] reads them, follows every change, and makes of them:
 //!
 //! - a **server** ([`Workload::server`]), which asks for client certificates where `access.json` says so, verifies them with
 //!   the bundle of the trust domain that the peer's SPIFFE ID names, and lets a request through only if one entry of

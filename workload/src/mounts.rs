@@ -16,7 +16,7 @@ pub struct Mounts {
     pub trust: PathBuf,
     /// The Secret `<identity>-signing-key`, for a service that signs tokens.
     pub signing_key: Option<PathBuf>,
-    /// Secrets `<identity>-<issuer>` with `client-id` and `client-secret`, by the issuer's name in the TrustDomain: for
+    /// Secrets `<identity>-<issuer>-client` with `client-id` and `client-secret`, by the issuer's name in the TrustDomain: for
     /// issuers to which the service proves itself by a secret.
     pub issuers: BTreeMap<String, PathBuf>,
 }

@@ -5,11 +5,12 @@ mod delivered;
 
 use std::convert::Infallible;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Bytes, Incoming};
 use ringfence_workload::{CallError, Client, IssuerToken};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::service_fn;
@@ -26,16 +27,42 @@ struct Server {
 
 impl Server {
     async fn start(pod: Pod) -> Self {
+        Self::answering(pod, |request| async move { authorization(&request) }).await
+    }
+
+    async fn answering<F, A>(pod: Pod, answer: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = String> + Send,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, stop) = (listener.local_addr().unwrap().port(), CancellationToken::new());
-        let answer = service_fn(|request: Request<Incoming>| async move {
-            let shown = request.headers().get(AUTHORIZATION).map(|value| Bytes::copy_from_slice(value.as_bytes()));
-            Ok::<_, Infallible>(Response::new(Full::new(shown.unwrap_or_else(|| "nothing".into()))))
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answer = answer.clone();
+            async move { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(answer(request).await))) }
         });
-        let serving = pod.workload().server(PORT).serve(listener, answer, stop.clone());
+        let serving = pod.workload().server(PORT).serve(listener, service, stop.clone());
         tokio::spawn(serving);
         Self { port, _pod: pod, _stop: stop.drop_guard() }
     }
+}
+
+fn authorization(request: &Request<Incoming>) -> String {
+    let shown = request.headers().get(AUTHORIZATION);
+    shown.map_or("nothing", |value| value.to_str().unwrap()).to_owned()
+}
+
+/// An issuer whose tokens are what it was asked for them: the `Authorization` and the form.
+async fn issuer(request: Request<Incoming>) -> String {
+    let host = request.uri().authority().map(ToString::to_string);
+    let host = host.unwrap_or_else(|| request.headers()[HOST].to_str().unwrap().to_owned());
+    let url = format!("https://{host}/realms/shop");
+    if request.uri().path().ends_with("/openid-configuration") {
+        return json!({"issuer": url, "token_endpoint": format!("{url}/token")}).to_string();
+    }
+    let shown = authorization(&request);
+    let form = request.into_body().collect().await.unwrap().to_bytes();
+    json!({"access_token": format!("{shown} {}", String::from_utf8_lossy(&form)), "expires_in": 60}).to_string()
 }
 
 /// What a server says that it was shown.
@@ -87,6 +114,23 @@ async fn an_issuer_is_found_by_its_name_with_what_is_mounted_for_it() {
     assert!(!format!("{keycloak:?}").contains("not-for-logs"), "{keycloak:?}");
     assert_eq!(workload.issuer("other").unwrap().credentials, None);
     assert_eq!(workload.issuer("unheard-of"), None);
+}
+
+#[tokio::test]
+async fn a_service_asks_for_a_token_by_its_secret_or_as_the_client_that_its_certificate_proves() {
+    let (shop, login) = (Domain::new("shop"), Domain::new("login"));
+    let gateway = Server::start(shop.service("gateway").called_by("front").pod()).await;
+    let keycloak = Server::answering(login.service("keycloak").open().pod(), issuer).await;
+    let issuer = format!("https://127.0.0.1:{}/realms/shop", keycloak.port);
+    let url = format!("https://localhost:{}/items", gateway.port);
+    let front = || shop.service("front").calls("gateway", Some(&issuer)).talks_to("keycloak", &issuer, &login);
+    let asked = "audience=gateway.shop.svc&grant_type=client_credentials";
+    let by_secret = format!("Bearer Basic c2hvcC1mcm9udDpub3QtZm9yLWxvZ3M= {asked}");
+    let by_certificate = format!("Bearer nothing {asked}&client_id=spiffe%3A%2F%2Fshop%2Fns%2Fshop%2Fsa%2Ffront");
+    let with_secret = front().known_to("keycloak", "shop-front", "not-for-logs").pod();
+    for (pod, expected) in [(with_secret, by_secret), (front().pod(), by_certificate)] {
+        assert_eq!(shown(&pod.workload().client(), Request::get(&url)).await.unwrap(), expected);
+    }
 }
 
 #[tokio::test]
