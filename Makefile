@@ -1,5 +1,5 @@
-# The front door. Every target that needs a cluster takes the one that KUBECONFIG names, if it is set, and starts one of
-# its own otherwise.
+# The front door. Every target that needs a cluster, but for shop, takes the one that KUBECONFIG names, if it is set, and
+# starts one of its own otherwise.
 
 CARGO ?= cargo
 CLUSTER := .cluster
