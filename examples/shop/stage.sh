@@ -33,6 +33,15 @@ pack_operator() {
   image/pack "ringfence:${package##*[#@]}" "$ringfence"
 }
 
+# Of a running service: the address of its pod, and the roots above its certificate.
+address() { # namespace name
+  kubectl get pods --namespace "$1" --selector "app.kubernetes.io/name=$2" --field-selector status.phase=Running \
+    --output 'jsonpath={.items[0].status.podIP}'
+}
+root() { # namespace name
+  kubectl get secret "$2-tls" --namespace "$1" --output 'go-template={{index .data "ca.crt" | base64decode}}'
+}
+
 # What was just declared takes a moment to be with everyone: the kubelet looks at mounted files about once a minute. Until then
 # a customer is told to try again.
 until_taken() {

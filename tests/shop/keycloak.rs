@@ -2,21 +2,20 @@
 //! with client credentials, people with their name and password or through the front, which keeps their tokens.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ringfence_cluster::{KEYCLOAK_HOST, KEYCLOAK_PORT, Keycloak, OPERATOR_NAMESPACE};
 use serde_json::{Value, json};
 
 use super::browser::Browser;
 use super::changes::Load;
 use super::ledger::Ledger;
-use super::stage::{Stage, said};
+use super::stage::{Stage, domains, said};
 
 const FOLDER: &str = "examples/shop/keycloak";
 /// Whoever has a secret or a password at Keycloak.
@@ -41,10 +40,7 @@ impl<'a> Login<'a> {
             let kind = if ["alice", "bob"].contains(&name) { "PASSWORD" } else { "SECRET" };
             format!("SHOP_{}_{kind}", name.to_uppercase())
         };
-        let environment: Vec<(String, &str)> =
-            secrets.iter().map(|(name, secret)| (variable(name), secret.as_str())).collect();
-        let environment: Vec<(&str, &str)> =
-            environment.iter().map(|(name, secret)| (name.as_str(), *secret)).collect();
+        let environment = secrets.iter().map(|(name, secret)| (variable(name), secret.clone())).collect();
         let realm = Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER).join("realm.json");
         Keycloak::start(cluster, &realm, address.into(), &environment).unwrap();
         Self { stage, address, secrets }
@@ -90,22 +86,20 @@ impl<'a> Login<'a> {
         let entries = [("gateway", "gateway.storefront.svc"), ("front", "front")];
         let data = entries.into_iter().flat_map(|(name, id)| {
             let pair = [("client-id", id), ("client-secret", self.secrets[name].as_str())];
-            pair.map(|(key, value)| (format!("storefront.{name}.{key}"), STANDARD.encode(value)))
+            pair.map(|(key, value)| (format!("storefront.{name}.{key}"), value))
         });
         json!({
-            "apiVersion": "v1", "kind": "Secret", "data": data.collect::<BTreeMap<_, _>>(),
+            "apiVersion": "v1", "kind": "Secret", "stringData": data.collect::<BTreeMap<_, _>>(),
             "metadata": {"name": "shop-keycloak", "namespace": OPERATOR_NAMESPACE},
         })
     }
 
-    /// The TrustDomain, with the address and the root of this Keycloak, and the shortest certificates there are.
+    /// The TrustDomain, with the address and the root of this Keycloak.
     fn domain(&self) -> Value {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER).join("2-trust-domain.yaml");
-        let mut domain: Value = serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        let mut domain = domains(&format!("{FOLDER}/2-trust-domain.yaml")).remove(0);
         let issuer = &mut domain["spec"]["tokenIssuers"][0];
         issuer["endpoint"]["cidrs"] = json!([format!("{}/32", self.address)]);
         issuer["caBundle"] = json!(self.stage.story.cluster().authority());
-        domain["spec"]["certificates"]["duration"] = json!("5m");
         domain
     }
 

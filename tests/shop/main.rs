@@ -1,6 +1,5 @@
 //! The shop, running: five services in real pods on two nodes, which use only what Ringfence delivers. Both scenarios work, and
 //! nothing else gets through.
-
 //!
 //! It needs root, and is skipped without it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it should be")]

@@ -1,6 +1,6 @@
 //! What a customer does, and what the pods around need.
 
-use super::attempts::{From, GATEWAY};
+use super::attempts::GATEWAY;
 use super::ledger::Ledger;
 use super::stage::Stage;
 
@@ -35,10 +35,8 @@ pub fn the_rest_of_the_cluster_goes_on(stage: &Stage<'_>, ledger: &Ledger) {
     }
     let resolved = GATEWAY.request(story, &["--insecure", "https://inventory.storefront.svc"], None);
     ledger.is("a fenced pod resolves names", &resolved, !resolved.contains("lookup") && !resolved.contains("resolve"));
-    let monitoring = From { namespace: "monitoring", pod: "prometheus" };
     for (namespace, name) in crate::SERVICES {
-        let url = format!("http://{}:9090/metrics", stage.address_of(namespace, name));
-        let scraped = || monitoring.request(story, &[&url], None);
+        let scraped = || stage.scraped(namespace, name);
         ledger.comes_to(&format!("monitoring scrapes {name}"), scraped, |seen| seen.starts_with("answered 200"));
     }
 }

@@ -116,17 +116,12 @@ impl<'a> Stage<'a> {
         this
     }
 
-    /// What the platform team declares, with the shortest certificates there are.
+    /// What the platform team declares.
     pub fn domains(&self, enforcement: &str) -> Vec<Value> {
-        let read = |file: &str| -> Vec<Value> {
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shop").join(file);
-            serde_saphyr::from_multiple(&fs::read_to_string(file).unwrap()).unwrap()
-        };
-        let root =
-            read("policies/2-trust-domains.yaml").into_iter().find(|domain| domain["metadata"]["name"] == "shop-root");
-        let members = read("running/1-trust-domains.yaml").into_iter().map(|mut domain| {
+        let declared = domains("examples/shop/policies/2-trust-domains.yaml");
+        let root = declared.into_iter().find(|domain| domain["metadata"]["name"] == "shop-root");
+        let members = domains("examples/shop/running/1-trust-domains.yaml").into_iter().map(|mut domain| {
             domain["spec"]["enforcement"] = json!(enforcement);
-            domain["spec"]["certificates"]["duration"] = json!("5m");
             // One that a customer has is to be refused for another reason than its age.
             if let Some(built_in) = domain["spec"].pointer_mut("/tokenIssuers/0/builtIn") {
                 built_in["tokenLifetime"] = json!("5m");
@@ -227,11 +222,16 @@ impl<'a> Stage<'a> {
         self.save("roots.pem", format!("{known}{root}").as_bytes());
     }
 
+    /// What monitoring gets where it reads a service's measurements.
+    pub fn scraped(&self, namespace: &str, service: &str) -> String {
+        let monitoring = From { namespace: "monitoring", pod: "prometheus" };
+        let url = format!("http://{}:9090/metrics", self.address_of(namespace, service));
+        monitoring.request(self.story, &[&url], None)
+    }
+
     /// What a service has counted under a name, by its labels, as monitoring reads it.
     pub fn measured(&self, service: &str, name: &str) -> String {
-        let monitoring = From { namespace: "monitoring", pod: "prometheus" };
-        let url = format!("http://{}:9090/metrics", self.address_of("storefront", service));
-        let all = monitoring.request(self.story, &[&url], None);
+        let all = self.scraped("storefront", service);
         let words: Vec<&str> = all.split_whitespace().collect();
         let series = words.windows(2).filter(|words| words[0].starts_with(&format!("shop_{name}_total{{")));
         series.map(|words| words.join(" ")).collect::<Vec<_>>().join(", ")
@@ -315,6 +315,17 @@ pub fn program() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_ringfence")).with_file_name("shop");
     assert!(program.exists(), "{} is not built: cargo build --package ringfence-shop", program.display());
     program
+}
+
+/// The TrustDomains of a file of the repository, with the shortest certificates there are.
+pub fn domains(file: &str) -> Vec<Value> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let mut domains: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    // A root is above others, and signs for no service.
+    for domain in domains.iter_mut().filter(|domain| domain["metadata"]["name"] != "shop-root") {
+        domain["spec"]["certificates"]["duration"] = json!("5m");
+    }
+    domains
 }
 
 /// What a command printed, or complained about.

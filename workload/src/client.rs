@@ -181,9 +181,10 @@ impl Client {
             return self.signed(material, demanded, host, extensions).map(Some);
         }
         if let Some(had) = extensions.get::<IssuerToken>() {
-            let is_of_it = demanded.issuer.as_ref() == Some(&had.issuer);
-            let other = || CallError::OtherIssuer { host: host.to_owned(), issuer: had.issuer.clone() };
-            return is_of_it.then(|| Some(had.token.clone())).ok_or_else(other);
+            if demanded.issuer.as_ref() != Some(&had.issuer) {
+                return Err(CallError::OtherIssuer { host: host.to_owned(), issuer: had.issuer.clone() });
+            }
+            return Ok(Some(had.token.clone()));
         }
         let wanted = Wanted {
             issuer: demanded.issuer.as_deref().unwrap_or_default(),

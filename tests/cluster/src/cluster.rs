@@ -130,6 +130,11 @@ impl Cluster {
         self.authority.certificate()
     }
 
+    /// Where the servers' logs are.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.layout.logs()
+    }
+
     /// A certificate of that authority, and its key, for a server of these names; gives their files.
     pub(crate) fn server_certificate(&self, name: &str, names: &[String]) -> Result<(PathBuf, PathBuf)> {
         self.authority.server(name, names)?.write(&self.layout.pki(), name)

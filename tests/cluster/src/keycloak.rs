@@ -1,16 +1,18 @@
 //! Keycloak as it is distributed, beside the cluster: an issuer of tokens that is not Ringfence's, and not in a pod.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 
 use crate::cache::{finish, hex, once, root};
 use crate::cluster::Cluster;
+use crate::process::{Process, wait_until};
 
 /// The name by which it is called, in the cluster and outside.
 pub const KEYCLOAK_HOST: &str = "keycloak.login.svc";
@@ -24,7 +26,6 @@ const CHECKSUM: &str = "9fe5f9213ecf83f24b53b27409f3e0f20e10edce36aaa0828778a57c
 
 /// Generous, since it fills a database first.
 const START_LIMIT: Duration = Duration::from_secs(180);
-const POLL: Duration = Duration::from_millis(100);
 
 /// Keycloak with one realm, in the cluster's folder. Its database is in its memory.
 #[derive(Debug)]
@@ -64,7 +65,12 @@ impl Keycloak {
 
     /// Starts it on an address as [`KEYCLOAK_HOST`], with a certificate of the cluster's authority, and returns when it takes
     /// connections. It ends with the cluster.
-    pub fn start(cluster: &Cluster, realm: &Path, address: IpAddr, environment: &[(&str, &str)]) -> Result<()> {
+    pub fn start(
+        cluster: &Cluster,
+        realm: &Path,
+        address: IpAddr,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<()> {
         let listen = SocketAddr::new(address, KEYCLOAK_PORT);
         if TcpStream::connect(listen).is_ok() {
             bail!("something listens on {listen} already: Keycloak is started once, and ends with the cluster");
@@ -72,28 +78,15 @@ impl Keycloak {
         let keycloak = Self::prepare(cluster, realm)?;
         let (certificate, key) = cluster.server_certificate("keycloak", &[KEYCLOAK_HOST.to_owned()])?;
         let url = format!("https://{KEYCLOAK_HOST}:{KEYCLOAK_PORT}");
-        let log = cluster.dir().join("keycloak.log");
-        let output = fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
-        let errors = output.try_clone().with_context(|| format!("open {} twice", log.display()))?;
         let mut command = cluster.command(keycloak.program());
-        command.args(keycloak.arguments(listen, &url, &certificate, &key)).envs(environment.iter().copied());
+        command.args(keycloak.arguments(listen, &url, &certificate, &key)).envs(environment);
         command.env("JAVA_OPTS_KC_HEAP", "-Xms64m -Xmx512m");
-        let mut process = command.stdout(output).stderr(errors).spawn().context("start Keycloak")?;
-        wait(&mut process, listen, &log)
+        let mut process = Process::start("keycloak", command, &cluster.logs())?;
+        let is_there = || Ok(TcpStream::connect(listen).is_ok());
+        wait_until(&mut process, &format!("Keycloak's answer on {listen}"), START_LIMIT, is_there)?;
+        process.leave_to_cluster();
+        Ok(())
     }
-}
-
-fn wait(process: &mut Child, listen: SocketAddr, log: &Path) -> Result<()> {
-    let started = Instant::now();
-    while TcpStream::connect(listen).is_err() {
-        let ended = process.try_wait().context("ask for the state of Keycloak")?;
-        if ended.is_some() || started.elapsed() > START_LIMIT {
-            let said = fs::read_to_string(log).unwrap_or_default();
-            bail!("Keycloak does not answer on {listen} ({ended:?}); it said\n{}", said.trim_end());
-        }
-        std::thread::sleep(POLL);
-    }
-    Ok(())
 }
 
 /// Keycloak as it is after its own build, for a database in its memory. It bears to be moved.

@@ -1,5 +1,6 @@
 //! The command `ringfence-cluster`: a cluster to work with by hand, and the programs it is made of.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -101,7 +102,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Keycloak { place, realm } => {
             let cluster = Cluster::attach(&place.dir)?;
             let address = cluster.node()?.outside_address();
-            Keycloak::start(&cluster, &realm, address.into(), &[])?;
+            Keycloak::start(&cluster, &realm, address.into(), &BTreeMap::new())?;
             say(&address.to_string())?;
             Ok(ExitCode::SUCCESS)
         }

@@ -71,6 +71,11 @@ impl Process {
         kill_process(pid, signal).with_context(|| format!("send {signal:?} to {}", self.name))
     }
 
+    /// Lets the process go on without this one: it ends with its cluster.
+    pub(crate) fn leave_to_cluster(self) {
+        std::mem::forget(self);
+    }
+
     /// Ends the process at once, as a crash would.
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.child.kill().and_then(|()| self.child.wait().map(|_| ())).with_context(|| format!("end {}", self.name))

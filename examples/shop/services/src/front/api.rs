@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -13,7 +12,7 @@ use axum::{Extension, Router};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, SET_COOKIE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use ringfence_workload::{Client, IssuerToken};
 use tracing::Instrument;
 
@@ -23,12 +22,11 @@ use super::session::NoToken;
 use crate::correlation::CorrelationId;
 use crate::errand::{self, IDEMPOTENCY_KEY};
 use crate::hop::{Hops, Visitor};
+use crate::peer::Peer;
 use crate::problem::Problem;
 
 /// How long the gateway may take: longer than it gives the services behind it.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Longest answer that is read, in bytes.
-const LONGEST_ANSWER: usize = 1 << 20;
 /// What is passed on of a request. Cookies, `Authorization` and all that concerns the connection are not.
 const ASKED: [HeaderName; 3] = [ACCEPT, CONTENT_TYPE, HeaderName::from_static(IDEMPOTENCY_KEY)];
 /// What is passed on of an answer.
@@ -36,8 +34,8 @@ const ANSWERED: [HeaderName; 2] = [CONTENT_TYPE, RETRY_AFTER];
 
 /// The way to the gateway.
 pub(super) struct Gateway {
-    pub(super) client: Client,
-    pub(super) authority: Authority,
+    peer: Peer,
+    authority: Authority,
 }
 
 /// The paths that are passed on, below `/api`.
@@ -96,6 +94,10 @@ fn log_in_first() -> Response {
 }
 
 impl Gateway {
+    pub(super) fn new(client: Client, authority: Authority) -> Self {
+        Self { peer: Peer::new(client, authority.host(), PATIENCE), authority }
+    }
+
     /// A request to the gateway for what was asked for here. Paths that a server could read as other ones are not passed on.
     fn request(&self, asked: &Uri) -> Result<Request<()>, Problem> {
         let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b"/-_".contains(&letter);
@@ -110,17 +112,7 @@ impl Gateway {
     }
 
     async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response, Problem> {
-        let host = self.authority.host();
-        let exchange = async {
-            let (head, body) = self.client.request(request).await?.into_parts();
-            let body = Limited::new(body, LONGEST_ANSWER).collect().await;
-            let body = body.map_err(anyhow::Error::from_boxed).context("its answer broke off")?;
-            anyhow::Ok((head, body.to_bytes()))
-        };
-        let answered = tokio::time::timeout(PATIENCE, exchange).await;
-        let (head, body) = answered
-            .map_err(|_| Problem::of_callee(host, &format!("no answer in {PATIENCE:?}")))?
-            .map_err(|error| Problem::of_callee(host, &format!("{error:#}")))?;
+        let (head, body) = self.peer.exchange(request).await?.into_parts();
         let mut response = (head.status, Extension(Hops::of_response(&head.headers)), body).into_response();
         response.headers_mut().remove(CONTENT_TYPE);
         copy(&ANSWERED, &head.headers, response.headers_mut());

@@ -6,11 +6,10 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
 use axum::body::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use jiff::Timestamp;
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
@@ -26,6 +25,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::id_token::IdToken;
+use crate::peer::exchange;
 
 /// How long the issuer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -268,15 +268,11 @@ impl Way {
         if let Some(secret) = request.headers_mut().get_mut(AUTHORIZATION) {
             secret.set_sensitive(true);
         }
-        let exchange = async {
-            let (head, body) = self.0.request(request.map(|body| Full::new(Bytes::from(body)))).await?.into_parts();
-            let body = Limited::new(body, LONGEST_ANSWER).collect().await;
-            let body = body.map_err(anyhow::Error::from_boxed).context("its answer broke off")?;
-            anyhow::Ok(HttpResponse::from_parts(head, body.to_bytes().into()))
-        };
-        let answered = tokio::time::timeout(PATIENCE, exchange).await;
+        let request = request.map(|body| Full::new(Bytes::from(body)));
+        let answered = tokio::time::timeout(PATIENCE, exchange(&self.0, request, LONGEST_ANSWER)).await;
         let answered = answered.map_err(|_| Silence(format!("nothing came in {PATIENCE:?}")))?;
-        answered.map_err(|error| Silence(format!("{error:#}")))
+        let answer = answered.map_err(|error| Silence(format!("{error:#}")))?;
+        Ok(answer.map(Into::into))
     }
 }
 

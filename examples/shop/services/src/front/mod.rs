@@ -132,10 +132,7 @@ impl Shopfront {
         let sessions = Limits { most: MOST, idle: session_idle, life: session_lifetime };
         Ok(Self {
             issuer: Arc::new(Issuer::new(workload.clone(), issuer, redirect, &scope)),
-            gateway: Gateway {
-                client: workload.client(),
-                authority: gateway.into_parts().authority.context("--gateway has no host")?,
-            },
+            gateway: Gateway::new(workload.client(), gateway.into_parts().authority.context("--gateway has no host")?),
             throttle: Throttle::new(login_rate),
             attempts: Kept::new(attempts, Gauge::default()),
             sessions: Kept::new(sessions, metrics.sessions.clone()),
